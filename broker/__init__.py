@@ -1,0 +1,1 @@
+"""What Headrace decides: messages, positions, the log, live fan-out. Knows no socket and no HTTP."""

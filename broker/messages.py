@@ -1,0 +1,74 @@
+"""Messages: payload, kind, attributes, and the envelope in which the log keeps them.
+
+The envelope is msgpack, `[kind, attributes, payload]` or `[kind, attributes, payload, verbatim]`. Time and position are
+not in it: the log assigns them. The same bytes travel in the announcement and are decoded once a node.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgpack
+
+from broker.errors import InvalidMessage, TooLarge
+from broker.positions import Position
+
+MAX_ENVELOPE_BYTES = 1_500_000
+"""Default bound of a stored envelope; ARGO's producer limit (contract ams.md 4.7)."""
+
+MAX_ATTRIBUTES = 100
+"""Attributes of one message; their bytes count into the envelope."""
+
+
+class Kind(StrEnum):
+    """What the payload's bytes are: a JSON document, UTF-8 text, or anything."""
+
+    JSON = "json"
+    TEXT = "text"
+    BINARY = "binary"
+
+
+_KINDS = (Kind.BINARY, Kind.TEXT, Kind.JSON)
+_CODES = {kind: code for code, kind in enumerate(_KINDS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as its publisher gave it.
+
+    `verbatim` marks a payload that ARGO published as `data` that is not canonical base64: stored as it stands, so that
+    ARGO returns it byte for byte (DESIGN 8, kinds across faces).
+    """
+
+    kind: Kind
+    payload: bytes
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    verbatim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message in the log. `time_ms` is its publish time, Unix milliseconds, never decreasing within a topic."""
+
+    position: Position
+    time_ms: int
+    message: Message
+
+
+def pack(message: Message, *, max_bytes: int = MAX_ENVELOPE_BYTES) -> bytes:
+    """Return the stored envelope, or raise `TooLarge` / `InvalidMessage`."""
+    if len(message.attributes) > MAX_ATTRIBUTES:
+        raise InvalidMessage(f"A message may have {MAX_ATTRIBUTES} attributes, this one has {len(message.attributes)}.")
+    parts: list[object] = [_CODES[message.kind], dict(message.attributes), message.payload]
+    if message.verbatim:
+        parts.append(True)
+    envelope: bytes = msgpack.packb(parts)
+    if len(envelope) > max_bytes:
+        raise TooLarge(f"The message takes {len(envelope)} bytes, at most {max_bytes} are allowed.")
+    return envelope
+
+
+def unpack(envelope: bytes) -> Message:
+    """Read an envelope that `pack` wrote."""
+    code, attributes, payload, *verbatim = msgpack.unpackb(envelope)
+    return Message(_KINDS[code], payload, attributes, bool(verbatim))

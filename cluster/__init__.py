@@ -1,0 +1,1 @@
+"""What connects a node to Redis and, through it, to its peers."""

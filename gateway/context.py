@@ -1,0 +1,23 @@
+"""What every room of the gateway is given: the node's services, built once in `__main__`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.catalog import Catalog
+from broker.hub import Hub
+from broker.publish import Publisher
+from gateway.auth import Authenticator
+from gateway.config import Config
+from gateway.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    config: Config
+    hub: Hub
+    publisher: Publisher
+    catalog: Catalog
+    auth: Authenticator
+    metrics: Metrics
+    now_ms: Callable[[], int]
+    """The wall clock, Unix milliseconds."""
