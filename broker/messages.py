@@ -59,13 +59,23 @@ def pack(message: Message, *, max_bytes: int = MAX_ENVELOPE_BYTES) -> bytes:
     """Return the stored envelope, or raise `TooLarge` / `InvalidMessage`."""
     if len(message.attributes) > MAX_ATTRIBUTES:
         raise InvalidMessage(f"A message may have {MAX_ATTRIBUTES} attributes, this one has {len(message.attributes)}.")
+    if len(message.payload) > max_bytes:
+        # Before it is copied.
+        raise _too_large(len(message.payload), max_bytes)
     parts: list[object] = [_CODES[message.kind], dict(message.attributes), message.payload]
     if message.verbatim:
         parts.append(True)
-    envelope: bytes = msgpack.packb(parts)
+    try:
+        envelope: bytes = msgpack.packb(parts)
+    except UnicodeEncodeError:
+        raise InvalidMessage("An attribute is not valid Unicode.") from None
     if len(envelope) > max_bytes:
-        raise TooLarge(f"The message takes {len(envelope)} bytes, at most {max_bytes} are allowed.")
+        raise _too_large(len(envelope), max_bytes)
     return envelope
+
+
+def _too_large(size: int, max_bytes: int) -> TooLarge:
+    return TooLarge(f"The message takes {size} bytes, at most {max_bytes} are allowed.")
 
 
 def unpack(envelope: bytes) -> Message:
