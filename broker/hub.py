@@ -24,12 +24,16 @@ Since = Literal["now", "earliest"] | Last | FromTime | Position
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The answer to a subscribe: the log's end, and how the way from the presented position goes."""
+    """The answer to a subscribe: the log's end, and how the way from the presented position goes.
+
+    Delivery starts right after `after`: a client whose socket breaks before the first message resumes from there.
+    """
 
     topic: TopicName
     end: Position
     recovery: Recovery
     missing: tuple[Range, ...]
+    after: Position
 
 
 class Dialect(Protocol):
