@@ -1,0 +1,260 @@
+"""The catalog: projects, topics, what they keep, and who may make them by using them.
+
+The store keeps the registry; here is policy. Creating on first use is idempotent: of two nodes that meet a new topic
+at once, one creates it and the other finds it. Retention is inherited, topic before project before node, and enforced
+in the background in small steps, by every node: trimming is idempotent too.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from broker.errors import AlreadyExists, HeadraceError, InvalidRequest, UnknownProject, UnknownTopic
+from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of, shown
+from broker.observe import Observer, Silent
+from broker.positions import MAX_EPOCH
+from broker.store.base import ProjectInfo, Retention, Store, TopicInfo, Trimmed
+
+log = logging.getLogger(__name__)
+
+SETTINGS_SECONDS = 5.0
+"""How long a project's settings are believed without asking again: how late a change is seen on other nodes."""
+
+MAX_SETTINGS = 1000
+"""Projects whose settings are remembered."""
+
+MAX_DESCRIPTION_BYTES = 4096
+
+TRIM_SECONDS = 5.0
+"""Time between two ticks of the trimmer, give or take a fifth, so that nodes do not march in step."""
+
+TRIM_CALLS_A_TICK = 500
+"""Trim calls of one tick: with more topics than that, a round takes several ticks."""
+
+TRIM_CALLS_A_TOPIC = 20
+"""Trim calls in a row that one topic gets before the others have their turn."""
+
+TICK_TIMEOUT_SECONDS = 60.0
+
+
+DEFAULT_RETENTION = Retention(max_messages=1_000_000, max_bytes=1024**3, max_age_ms=7 * 24 * 3600 * 1000)
+"""What a log keeps where nothing else is said (DESIGN 2)."""
+
+
+class AutoCreate(StrEnum):
+    """Where a first use creates a topic: everywhere, projects included; or where a project's setting says so."""
+
+    ALL = "all"
+    """In every project, and a missing project too. Embedded mode."""
+    DEFAULT = "default"
+    """In project `default`, and in projects whose `auto_create_topics` is on."""
+    NONE = "none"
+    """Only in projects whose `auto_create_topics` is on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogDefaults:
+    """What holds where neither topic nor project say otherwise. `retention` has all its fields set."""
+
+    retention: Retention = DEFAULT_RETENTION
+    auto_create: AutoCreate = AutoCreate.DEFAULT
+
+
+class Catalog:
+    """Projects and topics of the store under the node's policy. Rights were checked by the caller."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        monotonic: Callable[[], float],
+        defaults: CatalogDefaults | None = None,
+        observer: Observer | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._defaults = defaults if defaults is not None else CatalogDefaults()
+        self._observer = observer if observer is not None else Silent()
+        self._sleep = sleep
+        self._settings: dict[ProjectName, tuple[float, ProjectInfo]] = {}
+        self._round: deque[tuple[TopicName, Retention]] = deque()
+
+    async def create_topic(self, topic: TopicName, retention: Retention | None = None) -> TopicInfo:
+        """Raises `AlreadyExists`, `UnknownProject`, `InvalidRequest`."""
+        return await self._store.create_topic(topic, _checked(retention or Retention()))
+
+    async def topic(self, topic: TopicName) -> TopicInfo:
+        """Raises `UnknownTopic`."""
+        return await self._store.topic(topic)
+
+    async def topics(self, project: ProjectName) -> list[TopicInfo]:
+        """All topics of a project, newest first. Raises `UnknownProject`."""
+        return await self._store.topics(project)
+
+    async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
+        """Replace the topic's retention; a None in it inherits. Raises `UnknownTopic`, `InvalidRequest`."""
+        return await self._store.configure_topic(topic, _checked(retention))
+
+    async def delete_topic(self, topic: TopicName) -> None:
+        """Raises `UnknownTopic`."""
+        await self._store.delete_topic(topic)
+
+    async def create_project(self, project: ProjectInfo) -> ProjectInfo:
+        """The times in `project` are the store's to set. Raises `AlreadyExists`, `InvalidRequest`."""
+        return self._remember(await self._store.create_project(_checked_project(project)))
+
+    async def project(self, project: ProjectName) -> ProjectInfo:
+        """Raises `UnknownProject`."""
+        return self._remember(await self._store.project(project))
+
+    async def projects(self) -> list[ProjectInfo]:
+        return await self._store.projects()
+
+    async def configure_project(self, project: ProjectInfo) -> ProjectInfo:
+        """Replace description, auto-creation and retention. Raises `UnknownProject`, `InvalidRequest`."""
+        return self._remember(await self._store.configure_project(_checked_project(project)))
+
+    async def delete_project(self, project: ProjectName) -> None:
+        """Delete a project with its topics. Raises `UnknownProject`, for `default` `InvalidName`."""
+        self._settings.pop(project, None)
+        await self._store.delete_project(project)
+
+    async def create_on_use(self, topic: TopicName) -> None:
+        """Make sure that `topic` exists, or raise `UnknownTopic` / `UnknownProject` where policy does not allow that.
+
+        A right to publish is enough to call this. Called after the store said that the topic is unknown.
+        """
+        if not self._creates_in(await self._project_on_use(project_of(topic))):
+            raise UnknownTopic(f"The topic {shown(topic)} does not exist.")
+        try:
+            await self._store.create_topic(topic, Retention())
+        except AlreadyExists:
+            return
+        except UnknownProject:
+            # Deleted a moment ago: what was remembered of it is out of date.
+            self._settings.pop(project_of(topic), None)
+            raise
+        log.info("topic created by its first use", extra={"topic": topic})
+
+    async def retention_of(self, topic: TopicInfo) -> Retention:
+        """Return what holds for `topic` after inheritance, all fields set."""
+        project = await self._settings_of(project_of(topic.name))
+        return effective_retention(topic.retention, project.retention, self._defaults.retention)
+
+    async def run(self) -> None:
+        """Trim all topics, a bounded number of steps a tick, until cancelled."""
+        while True:
+            await self._sleep(TRIM_SECONDS * random.uniform(0.8, 1.2))
+            try:
+                async with asyncio.timeout(TICK_TIMEOUT_SECONDS):
+                    await self.trim_some()
+            except (HeadraceError, TimeoutError) as refusal:
+                log.warning("trimming goes on later", extra={"reason": str(refusal) or "it took too long"})
+            except Exception:
+                log.exception("trimming failed")
+
+    async def trim_some(self, *, max_calls: int = TRIM_CALLS_A_TICK) -> int:
+        """Take the next steps of the current round over all topics, a new one if it is over; return messages removed.
+
+        Raises `Unavailable`; the round goes on from there the next time.
+        """
+        if not self._round:
+            await self._begin_round()
+        removed = 0
+        while self._round and max_calls > 0:
+            topic, retention = self._round[0]
+            steps = await self._trim_topic(topic, retention, max_calls=min(max_calls, TRIM_CALLS_A_TOPIC))
+            max_calls -= len(steps)
+            removed += sum(step.removed for step in steps)
+            self._round.popleft()
+            if steps[-1].more:
+                self._round.append((topic, retention))
+        return removed
+
+    async def _trim_topic(self, topic: TopicName, retention: Retention, *, max_calls: int) -> list[Trimmed]:
+        steps: list[Trimmed] = []
+        while len(steps) < max_calls and (not steps or steps[-1].more):
+            try:
+                steps.append(await self._store.trim(topic, retention))
+            except UnknownTopic:
+                steps.append(Trimmed(0, more=False))
+            self._observer.trimmed(steps[-1].removed)
+        return steps
+
+    async def _begin_round(self) -> None:
+        for project in await self._store.projects():
+            try:
+                topics = await self._store.topics(project.name)
+            except UnknownProject:
+                continue
+            for topic in topics:
+                if topic.log.first is not None:
+                    effective = effective_retention(topic.retention, project.retention, self._defaults.retention)
+                    self._round.append((topic.name, effective))
+
+    async def _project_on_use(self, project: ProjectName) -> ProjectInfo:
+        try:
+            return await self._settings_of(project)
+        except UnknownProject:
+            if self._defaults.auto_create is not AutoCreate.ALL:
+                raise
+        try:
+            made = ProjectInfo(project, 0, 0, auto_create_topics=True)
+            return self._remember(await self._store.create_project(made))
+        except AlreadyExists:
+            return await self.project(project)
+
+    def _creates_in(self, project: ProjectInfo) -> bool:
+        if project.auto_create_topics or self._defaults.auto_create is AutoCreate.ALL:
+            return True
+        return project.name == DEFAULT_PROJECT and self._defaults.auto_create is AutoCreate.DEFAULT
+
+    async def _settings_of(self, project: ProjectName) -> ProjectInfo:
+        known = self._settings.get(project)
+        if known is not None and self._monotonic() < known[0]:
+            return known[1]
+        return await self.project(project)
+
+    def _remember(self, project: ProjectInfo) -> ProjectInfo:
+        self._settings.pop(project.name, None)
+        if len(self._settings) >= MAX_SETTINGS:
+            # The first in a dict is the one put in longest ago.
+            del self._settings[next(iter(self._settings))]
+        self._settings[project.name] = (self._monotonic() + SETTINGS_SECONDS, project)
+        return project
+
+
+def _checked(retention: Retention) -> Retention:
+    for bound, name in (
+        (retention.max_messages, "max_messages"),
+        (retention.max_bytes, "max_bytes"),
+        (retention.max_age_ms, "max_age_ms"),
+    ):
+        if bound is not None and not 1 <= bound <= MAX_EPOCH:
+            raise InvalidRequest(f"The retention's {name} must be 1 to {MAX_EPOCH}, not {bound}.")
+    return retention
+
+
+def _checked_project(project: ProjectInfo) -> ProjectInfo:
+    _checked(project.retention)
+    if len(project.description.encode(errors="replace")) > MAX_DESCRIPTION_BYTES:
+        raise InvalidRequest(f"A project's description has at most {MAX_DESCRIPTION_BYTES} bytes.")
+    return project
+
+
+def effective_retention(*levels: Retention) -> Retention:
+    """Return the first level's fields, each missing one from the next level."""
+
+    def first(*bounds: int | None) -> int | None:
+        return next((bound for bound in bounds if bound is not None), None)
+
+    return Retention(
+        first(*(level.max_messages for level in levels)),
+        first(*(level.max_bytes for level in levels)),
+        first(*(level.max_age_ms for level in levels)),
+    )
