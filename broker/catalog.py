@@ -17,6 +17,7 @@ from broker.errors import AlreadyExists, HeadraceError, InvalidRequest, UnknownP
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of, shown
 from broker.observe import Observer, Silent
 from broker.positions import MAX_EPOCH
+from broker.retention import NODE_RETENTION, effective
 from broker.store.base import ProjectInfo, Retention, Store, TopicInfo, Trimmed
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,6 @@ TRIM_CALLS_A_TOPIC = 20
 TICK_TIMEOUT_SECONDS = 60.0
 
 
-DEFAULT_RETENTION = Retention(max_messages=1_000_000, max_bytes=1024**3, max_age_ms=7 * 24 * 3600 * 1000)
-"""What a log keeps where nothing else is said (DESIGN 2)."""
-
-
 class AutoCreate(StrEnum):
     """Where a first use creates a topic: everywhere, projects included; or where a project's setting says so."""
 
@@ -60,7 +57,7 @@ class AutoCreate(StrEnum):
 class CatalogDefaults:
     """What holds where neither topic nor project say otherwise. `retention` has all its fields set."""
 
-    retention: Retention = DEFAULT_RETENTION
+    retention: Retention = NODE_RETENTION
     auto_create: AutoCreate = AutoCreate.DEFAULT
 
 
@@ -144,7 +141,7 @@ class Catalog:
     async def retention_of(self, topic: TopicInfo) -> Retention:
         """Return what holds for `topic` after inheritance, all fields set."""
         project = await self._settings_of(project_of(topic.name))
-        return effective_retention(topic.retention, project.retention, self._defaults.retention)
+        return effective(topic.retention, project.retention, self._defaults.retention)
 
     async def run(self) -> None:
         """Trim all topics, a bounded number of steps a tick, until cancelled."""
@@ -194,8 +191,8 @@ class Catalog:
                 continue
             for topic in topics:
                 if topic.log.first is not None:
-                    effective = effective_retention(topic.retention, project.retention, self._defaults.retention)
-                    self._round.append((topic.name, effective))
+                    retention = effective(topic.retention, project.retention, self._defaults.retention)
+                    self._round.append((topic.name, retention))
 
     async def _project_on_use(self, project: ProjectName) -> ProjectInfo:
         try:
@@ -245,16 +242,3 @@ def _checked_project(project: ProjectInfo) -> ProjectInfo:
     if len(project.description.encode(errors="replace")) > MAX_DESCRIPTION_BYTES:
         raise InvalidRequest(f"A project's description has at most {MAX_DESCRIPTION_BYTES} bytes.")
     return project
-
-
-def effective_retention(*levels: Retention) -> Retention:
-    """Return the first level's fields, each missing one from the next level."""
-
-    def first(*bounds: int | None) -> int | None:
-        return next((bound for bound in bounds if bound is not None), None)
-
-    return Retention(
-        first(*(level.max_messages for level in levels)),
-        first(*(level.max_bytes for level in levels)),
-        first(*(level.max_age_ms for level in levels)),
-    )
