@@ -18,6 +18,9 @@ MAX_EPOCH = 2**53 - 1
 REPLID_BITS = 21
 """Low bits of an epoch, taken from the primary's replication id: two primaries never mint the same one."""
 
+SPARE_LINKS = 64
+"""Links a chain keeps besides those with entries in the log: restarts that a subscriber may sleep through."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -150,6 +153,31 @@ def is_unknown_future(last: Position, log: LogState) -> bool:
     The caller asks the topology again and answers "come back" for up to 15 s before it says `lost`.
     """
     return log.end_of(last.epoch) is None and last.epoch > log.epoch
+
+
+def mint_epoch(*, now_s: int, previous: int, last: int, replid: str) -> int:
+    """Return the epoch that the primary with replication id `replid` (hex) begins (DESIGN 4).
+
+    It is above `previous`, the epoch in the topic's meta, and `last`, that of the log's last entry, in the bits that
+    count seconds. The low bits keep apart two promoted replicas that never saw each other. `epoch.lua` does the same.
+    """
+    span = 1 << REPLID_BITS
+    return max(now_s, previous // span + 1, last // span + 1) * span + int(replid[:6], 16) % span
+
+
+def extend_chain(chain: tuple[Link, ...], link: Link, *, first_offset: int) -> tuple[Link, ...]:
+    """Return `chain` with the new epoch `link`: it keeps the epochs still in the log plus `SPARE_LINKS`.
+
+    `first_offset` is that of the oldest retained entry (the next one's when there is none). `epoch.lua` does the same.
+    """
+    kept, spare, following = [link], SPARE_LINKS, link.first
+    for older in reversed(chain):
+        in_log = following - 1 >= max(older.first, first_offset)
+        if in_log or spare > 0:
+            kept.append(older)
+        spare -= not in_log
+        following = older.first
+    return tuple(reversed(kept))
 
 
 def place(last: Position, log: LogState) -> Placement:

@@ -83,12 +83,14 @@ class Announcement:
     """One appended batch as the live channel carries it.
 
     `previous` is the place before the batch, so that a feed can prove that it missed nothing. `entries` is None when
-    the bodies were too large to announce: the feed reads them from the log up to `last`.
+    the bodies were too large to announce: the feed reads them from the log up to `last`. `ended` says that the topic
+    was deleted: `previous` and `last` are its end, and nothing of this log follows.
     """
 
     previous: Position
     last: Position
     entries: tuple[Entry, ...] | None
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,11 @@ class Commands(Protocol):
 
 class ReplyError(Exception):
     """Redis answered with an error that is the store's business; the text is Redis' own."""
+
+    @property
+    def code(self) -> str:
+        """The error's code as the protocol defines it: its first word, such as `OOM`."""
+        return str(self).partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)

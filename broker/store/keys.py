@@ -1,0 +1,71 @@
+"""Every key and channel name in Redis, built here and nowhere else (DESIGN 5). Pure.
+
+What stands between `{` and `}` picks the slot: all keys of a topic share one, so one script may touch them. Names are
+percent-encoded before they enter a tag, because a `}` would end it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+from broker.names import ProjectName, TopicName
+
+MAX_ONCE_ID_BYTES = 128
+"""Longer scopes and idempotency keys are kept as a digest: bounds what a topic's records can take."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicKeys:
+    """One topic's keys, all in one slot, and its live channel (never in KEYS)."""
+
+    log: bytes
+    meta: bytes
+    once: bytes
+    live: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names under one prefix: deployments with different prefixes can share a Redis."""
+
+    prefix: str = "hr"
+
+    def __post_init__(self) -> None:
+        if quote(self.prefix, safe=":") != self.prefix:
+            raise ValueError(f"the prefix {self.prefix!r} may hold letters, digits and any of . _ ~ - :")
+
+    def topic(self, topic: TopicName) -> TopicKeys:
+        tag = f"{self.prefix}:{{{encoded(topic)}}}"
+        return TopicKeys(*(f"{tag}:{part}".encode() for part in ("log", "meta", "once", "live")))
+
+    def topic_of_channel(self, channel: bytes) -> TopicName:
+        """Return the topic whose live channel this is. Raises `ValueError` for any other channel."""
+        start, end = f"{self.prefix}:{{".encode(), b"}:live"
+        if not (channel.startswith(start) and channel.endswith(end)):
+            raise ValueError("not a live channel")
+        return TopicName(unquote_to_bytes(channel[len(start) : -len(end)]).decode())
+
+    def projects(self) -> bytes:
+        """Hash: project name to its record."""
+        return f"{self.prefix}:{{projects}}".encode()
+
+    def topics(self, project: ProjectName) -> bytes:
+        """Hash: the names of a project's topics. A topic's meta is the truth; this only lists them."""
+        return f"{self.prefix}:{{{encoded(project)}}}:topics".encode()
+
+
+def encoded(name: str) -> str:
+    """Return `name` with everything outside `[A-Za-z0-9._~/-]` percent-encoded as UTF-8."""
+    return quote(name, safe="/")
+
+
+def once_id(scope: str, name: str) -> bytes:
+    """Return the id of an idempotency key or publisher within its scope.
+
+    The scope's length comes first: no choice of names makes one scope's ids collide with another's.
+    """
+    owner = scope.encode(errors="surrogatepass")
+    joined = b"%d:%s%s" % (len(owner), owner, name.encode(errors="surrogatepass"))
+    if len(joined) <= MAX_ONCE_ID_BYTES:
+        return joined
+    return b"#" + hashlib.sha256(joined).digest()

@@ -1,0 +1,286 @@
+"""The memory store: the reference that says what the scripts must do. For tests; nothing outlives it.
+
+It keeps epochs as a primary would. A test plays failures on it: `promote` is a new primary or a restart with its data,
+`fork` a replica as of now, `restore` a return to an earlier fork, `lose` a restart without data.
+"""
+
+import secrets
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from broker.errors import AlreadyExists, InvalidName, UnknownProject, UnknownTopic
+from broker.messages import Entry, unpack
+from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of
+from broker.positions import Link, LogState, Position, extend_chain, mint_epoch
+from broker.store.announcements import pack_batch, pack_end, read_announcement
+from broker.store.base import (
+    Announcement,
+    Appended,
+    AppendOutcome,
+    AppendRequest,
+    Page,
+    ProjectInfo,
+    Retention,
+    TopicInfo,
+    Trimmed,
+)
+from broker.store.once import ONCE_BOUNDS, OnceBounds, OnceRecords
+
+TRIM_ENTRIES = 1000
+"""Entries that one trim call removes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    position: Position
+    time_ms: int
+    envelope: bytes
+
+
+@dataclass(slots=True)
+class _Log:
+    """One topic. `entries` holds what is retained; offsets have no holes, so the last ones' index follows from them."""
+
+    created_ms: int
+    retention: Retention
+    replid: str
+    chain: tuple[Link, ...]
+    once: OnceRecords
+    next_offset: int = 0
+    time_ms: int = 0
+    envelope_bytes: int = 0
+    entries: list[_Stored] = field(default_factory=list)
+
+    def state(self) -> LogState:
+        return LogState(self.chain, self.next_offset, self.entries[0].position if self.entries else None)
+
+    def add(self, time_ms: int, envelope: bytes) -> None:
+        self.entries.append(_Stored(Position(self.chain[-1].epoch, self.next_offset), time_ms, envelope))
+        self.next_offset += 1
+        self.envelope_bytes += len(envelope)
+
+    def index_after(self, after: Position | None) -> int:
+        """Return the index of the first entry whose ID is above `after`, as XRANGE would find it."""
+        if after is None:
+            return 0
+        place = (after.epoch, after.offset + 1)
+        return bisect_left(self.entries, place, key=lambda stored: (stored.position.epoch, stored.position.offset))
+
+
+@dataclass(slots=True)
+class _Data:
+    """What a Redis would hold, and a replica would have a copy of."""
+
+    logs: dict[TopicName, _Log] = field(default_factory=dict)
+    tombstones: dict[TopicName, int] = field(default_factory=dict)
+    projects: dict[ProjectName, ProjectInfo] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Implements `Store`. `announce` gets each announcement in the step that appended its batch.
+
+    `now_ms` is the store's clock (Redis TIME), Unix milliseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        now_ms: Callable[[], int],
+        announce: Callable[[TopicName, bytes], None] = lambda topic, payload: None,
+        once: OnceBounds = ONCE_BOUNDS,
+    ) -> None:
+        self.replid = secrets.token_hex(20)
+        self._now_ms = now_ms
+        self._announce = announce
+        self._once = once
+        self._data = _Data()
+
+    # Failures, for tests.
+
+    def promote(self, replid: str | None = None) -> None:
+        """Become a primary with another replication id: a promotion, or a restart that kept its data."""
+        self.replid = replid or secrets.token_hex(20)
+
+    def fork(self) -> "MemoryStore":
+        """Return a replica as of now that was promoted: from here on both write histories of their own."""
+        other = MemoryStore(now_ms=self._now_ms, announce=self._announce, once=self._once)
+        other._data = deepcopy(self._data)
+        return other
+
+    def restore(self, earlier: "MemoryStore") -> None:
+        """Go on from the data of `earlier`, a fork: what was written since is rolled back."""
+        self._data = deepcopy(earlier._data)
+        self.promote()
+
+    def lose(self) -> None:
+        """Restart without data."""
+        self._data = _Data()
+        self.promote()
+
+    # The log.
+
+    async def append(self, topic: TopicName, requests: Sequence[AppendRequest]) -> list[AppendOutcome]:
+        log = self._live(topic)
+        previous = log.state().end
+        self._begin_epoch(log)
+        now = self._now_ms()
+        log.time_ms = max(now, log.time_ms)
+        first = log.next_offset
+        log.once.drop_old(now)
+        outcomes = [self._append_one(log, request, now) for request in requests]
+        log.once.drop_excess()
+        self._announce_from(topic, log, previous, first)
+        return outcomes
+
+    def _append_one(self, log: _Log, request: AppendRequest, now: int) -> AppendOutcome:
+        outcome: AppendOutcome | None = log.once.outcome(request)
+        if outcome is not None:
+            return outcome
+        appended = Appended(Position(log.chain[-1].epoch, log.next_offset), len(request.envelopes), log.time_ms)
+        for envelope in request.envelopes:
+            log.add(log.time_ms, envelope)
+        log.once.keep(request, appended, now)
+        return appended
+
+    def _announce_from(self, topic: TopicName, log: _Log, previous: Position, first: int) -> None:
+        added = log.next_offset - first
+        if added:
+            batch = log.entries[-added:]
+            envelopes = [stored.envelope for stored in batch]
+            self._announce(topic, pack_batch(previous, batch[0].position, log.time_ms, envelopes))
+
+    def read_announcement(self, payload: bytes) -> Announcement:
+        return read_announcement(payload)
+
+    async def read(self, topic: TopicName, after: Position | None, *, max_entries: int, max_bytes: int) -> Page:
+        log = self._live(topic)
+        self._begin_epoch(log)
+        entries: list[Entry] = []
+        start = log.index_after(after)
+        for stored in islice(log.entries, start, start + max_entries):
+            max_bytes -= len(stored.envelope)
+            if entries and max_bytes < 0:
+                break
+            entries.append(Entry(stored.position, stored.time_ms, unpack(stored.envelope)))
+        return Page(log.state(), tuple(entries))
+
+    async def find_time(self, topic: TopicName, time_ms: int) -> Position:
+        log = self._live(topic)
+        self._begin_epoch(log)
+        index = bisect_left(log.entries, time_ms, key=lambda stored: stored.time_ms)
+        if index == len(log.entries):
+            return log.state().end
+        return log.state().before(log.entries[index].position.offset)
+
+    async def ends(self, topics: Sequence[TopicName]) -> list[Position | None]:
+        logs = [self._data.logs.get(topic) for topic in topics]
+        return [log.state().end if log else None for log in logs]
+
+    # Topics.
+
+    async def create_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
+        await self.project(project_of(topic))
+        if topic in self._data.logs:
+            raise AlreadyExists(f"The topic {topic} exists already.")
+        now = self._now_ms()
+        previous = self._data.tombstones.pop(topic, 0)
+        epoch = mint_epoch(now_s=now // 1000, previous=previous, last=0, replid=self.replid)
+        log = _Log(now, retention, self.replid, (Link(epoch, 0),), OnceRecords(self._once))
+        self._data.logs[topic] = log
+        return self._info(topic, log)
+
+    async def topic(self, topic: TopicName) -> TopicInfo:
+        log = self._live(topic)
+        self._begin_epoch(log)
+        return self._info(topic, log)
+
+    async def topics(self, project: ProjectName) -> list[TopicInfo]:
+        await self.project(project)
+        infos = [self._info(name, log) for name, log in self._data.logs.items() if project_of(name) == project]
+        return sorted(infos, key=lambda info: (-info.created_ms, info.name))
+
+    async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
+        self._live(topic).retention = retention
+        return await self.topic(topic)
+
+    async def delete_topic(self, topic: TopicName) -> None:
+        end = self._live(topic).state().end
+        del self._data.logs[topic]
+        self._data.tombstones[topic] = end.epoch
+        self._announce(topic, pack_end(end))
+
+    async def trim(self, topic: TopicName, retention: Retention) -> Trimmed:
+        log = self._live(topic)
+        removed = 0
+        while removed < TRIM_ENTRIES and self._exceeds(log, removed, retention):
+            log.envelope_bytes -= len(log.entries[removed].envelope)
+            removed += 1
+        more = self._exceeds(log, removed, retention)
+        del log.entries[:removed]
+        return Trimmed(removed, more)
+
+    def _exceeds(self, log: _Log, index: int, retention: Retention) -> bool:
+        """Tell whether the entry at `index`, the oldest that is left, has to go."""
+        if index == len(log.entries):
+            return False
+        count, oldest = len(log.entries) - index, self._now_ms() - (retention.max_age_ms or 0)
+        return (
+            (retention.max_messages is not None and count > retention.max_messages)
+            or (retention.max_bytes is not None and log.envelope_bytes > retention.max_bytes)
+            or (retention.max_age_ms is not None and log.entries[index].time_ms < oldest)
+        )
+
+    # Projects.
+
+    async def create_project(self, project: ProjectInfo) -> ProjectInfo:
+        if project.name in self._data.projects or project.name == DEFAULT_PROJECT:
+            raise AlreadyExists(f"The project {project.name} exists already.")
+        now = self._now_ms()
+        return self._data.projects.setdefault(project.name, replace(project, created_ms=now, modified_ms=now))
+
+    async def project(self, project: ProjectName) -> ProjectInfo:
+        if project == DEFAULT_PROJECT:
+            return self._data.projects.get(project) or ProjectInfo(DEFAULT_PROJECT, 0, 0)
+        if project not in self._data.projects:
+            raise UnknownProject(f"The project {project} does not exist.")
+        return self._data.projects[project]
+
+    async def projects(self) -> list[ProjectInfo]:
+        names = {*self._data.projects, DEFAULT_PROJECT}
+        return [await self.project(name) for name in sorted(names)]
+
+    async def configure_project(self, project: ProjectInfo) -> ProjectInfo:
+        old = await self.project(project.name)
+        new = replace(project, created_ms=old.created_ms, created_by=old.created_by, modified_ms=self._now_ms())
+        self._data.projects[project.name] = new
+        return new
+
+    async def delete_project(self, project: ProjectName) -> None:
+        if project == DEFAULT_PROJECT:
+            raise InvalidName(f"The project {DEFAULT_PROJECT} always exists.")
+        for info in await self.topics(project):
+            await self.delete_topic(info.name)
+        del self._data.projects[project]
+
+    # Inside.
+
+    def _live(self, topic: TopicName) -> _Log:
+        log = self._data.logs.get(topic)
+        if log is None:
+            raise UnknownTopic(f"The topic {topic} does not exist.")
+        return log
+
+    def _begin_epoch(self, log: _Log) -> None:
+        """Begin a new epoch if another primary than this one wrote last."""
+        if log.replid == self.replid:
+            return
+        last = log.entries[-1].position.epoch if log.entries else 0
+        epoch = mint_epoch(now_s=self._now_ms() // 1000, previous=log.chain[-1].epoch, last=last, replid=self.replid)
+        log.chain = extend_chain(log.chain, Link(epoch, log.next_offset), first_offset=log.state().first_offset)
+        log.replid = self.replid
+
+    def _info(self, topic: TopicName, log: _Log) -> TopicInfo:
+        return TopicInfo(topic, log.created_ms, log.retention, log.state(), log.envelope_bytes)
