@@ -25,6 +25,11 @@ QUIET = ("uvicorn", "httpx", "httpcore", "asyncio", "hpack")
 
 _MASK = "…"
 
+_SECRET_FIELD = re.compile(r"(?i)token|secret|password|authorization|api_?key|cookie")
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+"""What every record has; anything else came with `extra=` and is shown."""
+
 _PATTERNS = (
     # In a query string or a body: token=, access_token=, api_key=, key=, secret=, password=, signature=.
     re.compile(r"(?i)((?:\b|[_-])(?:token|key|secret|password|signature)=)[^&\s\"'#]+"),
@@ -69,14 +74,15 @@ class Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        message = one_line(redact(record.getMessage(), self._secrets))
-        line = f"{clock} {record.levelname.lower()} {record.name}: {message}"
+        fields = "".join(f" {name}={value}" for name, value in _fields(record))
+        text = one_line(redact(record.getMessage() + fields, self._secrets))
+        line = f"{clock} {record.levelname.lower()} {record.name}: {text}"
         trace = redact(_traceback(self, record), self._secrets)
         return "\n".join((line, *(f"    | {one_line(part)}" for part in trace.splitlines())))
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object an event: `time` (RFC 3339, UTC), `level`, `logger`, `message`, `traceback` if there is one."""
+    """One JSON object an event: `time` (RFC 3339, UTC), `level`, `logger`, `message`, `extra` fields, `traceback`."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
@@ -89,6 +95,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": one_line(redact(record.getMessage(), self._secrets)),
         }
+        for name, value in _fields(record):
+            event.setdefault(name, one_line(redact(value, self._secrets)))
         trace = redact(_traceback(self, record), self._secrets)
         if trace:
             event["traceback"] = trace[-MAX_LINE_CHARS:]
@@ -122,6 +130,12 @@ def configure(
 def _searchable(secrets: Iterable[str]) -> tuple[str, ...]:
     """Return the secrets worth searching for, the longest first: one may hold another."""
     return tuple(sorted((s for s in secrets if len(s) >= MIN_SECRET_CHARS), key=len, reverse=True))
+
+
+def _fields(record: logging.LogRecord) -> list[tuple[str, str]]:
+    """Return what came with `extra=`, as text; a field with a secret's name keeps its value to itself."""
+    given = [(name, value) for name, value in vars(record).items() if name not in _STANDARD]
+    return [(name, _MASK if _SECRET_FIELD.search(name) else str(value)) for name, value in given]
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:

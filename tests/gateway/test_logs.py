@@ -99,6 +99,16 @@ def test_a_pipe_gets_one_json_object_an_event(logged: Callable[..., str]) -> Non
     assert event["time"].endswith("Z")
 
 
+def test_fields_are_shown_beside_the_message(logged: Callable[..., str]) -> None:
+    extra = {"topic": "default/a\nb", "bytes": 3, "token": "abc", "level": "mine"}
+
+    assert logged("plain", "created", extra=extra).endswith(
+        " warning cluster.test: created topic=default/a\\nb bytes=3 token=… level=mine\n"
+    )
+    event = orjson.loads(logged("json", "created", extra=extra))
+    assert (event["topic"], event["bytes"], event["token"], event["level"]) == ("default/a\\nb", "3", "…", "warning")
+
+
 @pytest.mark.parametrize("style", ["plain", "json"])
 def test_the_nodes_own_secret_goes_wherever_it_stands(logged: Callable[..., str], style: str) -> None:
     line = logged(style, "config is %s and %s and %r", {"weird": SECRET}, SECRET, Secret(SECRET))
