@@ -1,0 +1,26 @@
+"""The written part of the HTTP reference is well formed."""
+
+import re
+
+from gateway.admin.openapi import paths
+
+
+def test_every_placeholder_is_described() -> None:
+    for path, item in paths().items():
+        described = {parameter["name"] for parameter in item.get("parameters", [])}
+        assert set(re.findall(r"{(\w+)}", path)) == described, path
+
+
+def test_every_operation_says_what_it_does_and_how_it_is_refused() -> None:
+    for path, item in paths().items():
+        for method in item.keys() - {"parameters"}:
+            operation = item[method]
+            assert operation["summary"].endswith("."), path
+            assert {"200", "401", "403"} <= operation["responses"].keys()
+
+
+def test_the_stream_is_an_event_stream() -> None:
+    stream = paths()["/v1/projects/{project}/topics/{topic}:stream"]["get"]
+
+    assert "text/event-stream" in stream["responses"]["200"]["content"]
+    assert {p["name"] for p in stream["parameters"]} == {"since", "Last-Event-ID"}
