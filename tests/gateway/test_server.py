@@ -1,0 +1,197 @@
+"""The life of a node: it listens, its loops run, and it ends in good order."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import httpx
+import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from gateway import server
+from gateway.app import Receive, Scope, Send
+from gateway.metrics import Metrics
+from gateway.server import BindError, Parts, Stop, bind, run
+
+WAIT_SECONDS = 10
+
+
+@dataclass
+class Diary:
+    """What happened to a node, in order."""
+
+    lines: list[str] = field(default_factory=list)
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is unset, a request to /held is not answered."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/held":
+            self.arrived.set()
+            await self.held.wait()
+        self.lines.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def drain(self) -> None:
+        self.lines.append("drained")
+
+    async def loop(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.lines.append("loop ended")
+
+    def parts(self) -> Parts:
+        return Parts(
+            app=self.app,
+            http=HttpToolsProtocol,
+            websocket=WebSocketsSansIOProtocol,
+            metrics=Metrics(),
+            loops={"loop": self.loop},
+            drain=self.drain,
+            on_draining=lambda: self.lines.append("draining"),
+        )
+
+
+@dataclass
+class Running:
+    url: str
+    stop: Stop
+    ended: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def running(parts: Parts) -> AsyncIterator[Running]:
+    listener, stop, listening = bind("127.0.0.1", 0), Stop(), asyncio.Event()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with asyncio.timeout(WAIT_SECONDS):
+        task = asyncio.create_task(run(parts, listener, stop, on_listening=listening.set))
+        await listening.wait()
+        yield Running(url, stop, task)
+        stop.asked.set()
+        await task
+
+
+async def get(url: str) -> int:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(url)).status_code
+
+
+async def refuses(url: str) -> bool:
+    try:
+        await get(url)
+    except httpx.ConnectError:
+        return True
+    return False
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await check():  # noqa: ASYNC110  (a real server is polled)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_node_serves_until_it_is_asked_to_stop_and_ends_in_order() -> None:
+    diary = Diary()
+    async with running(diary.parts()) as node:
+        assert await get(node.url + "/hello") == 200
+
+    assert diary.lines == ["/hello", "draining", "drained", "loop ended"]
+    assert await refuses(node.url)
+
+
+async def test_a_request_in_progress_is_answered_after_the_listener_is_closed() -> None:
+    diary = Diary()
+    async with running(diary.parts()) as node:
+        asked = asyncio.create_task(get(node.url + "/held"))
+        await diary.arrived.wait()
+        node.stop.asked.set()
+        await eventually(lambda: refuses(node.url))
+        diary.held.set()
+
+        assert await asked == 200
+
+
+async def test_a_second_signal_hastens_the_end() -> None:
+    diary = Diary()
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async with running(replace(diary.parts(), drain=never)) as node:
+        node.stop.on_signal()
+        await eventually(lambda: refuses(node.url))
+        assert not node.ended.done()
+        node.stop.on_signal()
+        await node.ended
+
+    assert diary.lines == ["draining", "loop ended"]
+
+
+async def crash() -> None:
+    raise OSError("the disk is gone")
+
+
+async def give_up() -> None:
+    return
+
+
+@pytest.mark.parametrize(("loop", "error"), [(crash, OSError), (give_up, RuntimeError)])
+async def test_a_loop_that_ends_takes_the_node_with_it(
+    loop: Callable[[], Coroutine[object, object, None]], error: type[Exception]
+) -> None:
+    listener = bind("127.0.0.1", 0)
+    parts = replace(Diary().parts(), loops={"doomed": loop})
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await run(parts, listener, Stop(), on_listening=lambda: None)
+
+    assert raised.group_contains(error)
+
+
+async def test_the_event_loops_lateness_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LAG_SECONDS", 0.001)
+    parts = Diary().parts()
+    async with running(parts):
+
+        async def measured() -> bool:
+            return sum(parts.metrics.loop_lag.counts) > 0
+
+        await eventually(measured)
+
+
+def test_a_taken_port_is_refused_with_a_reason() -> None:
+    with bind("127.0.0.1", 0) as first:
+        first.listen()
+        port = first.getsockname()[1]
+        with pytest.raises(BindError, match=f"127.0.0.1:{port}: Address already in use"):
+            bind("127.0.0.1", port)
+
+
+def test_a_host_that_is_none_is_refused() -> None:
+    with pytest.raises(BindError, match="no-such-host"):
+        bind("no-such-host.invalid", 0)
+
+
+def test_a_bound_address_refuses_until_the_node_listens() -> None:
+    with bind("127.0.0.1", 0) as bound, socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(bound.getsockname())
+
+
+@pytest.mark.parametrize("number", server.SIGNALS)
+async def test_signals_ask_and_then_hasten(number: signal.Signals) -> None:
+    stop = Stop()
+    async with asyncio.timeout(WAIT_SECONDS):
+        with stop.on_signals():
+            os.kill(os.getpid(), number)
+            await stop.asked.wait()
+            assert not stop.hastened.is_set()
+            os.kill(os.getpid(), number)
+            await stop.hastened.wait()
