@@ -35,6 +35,12 @@ MAX_APPEND_MESSAGES = 1000
 MAX_ANNOUNCED_BYTES = 1024 * 1024
 """Above this, an announcement carries no bodies and the feeds read the log: bounds the bus' output buffers."""
 
+TRIM_ENTRIES = 1000
+"""Entries that one trim call removes at most: it holds its primary for a millisecond."""
+
+TRIM_BYTES = 16 * 1024 * 1024
+"""Envelope bytes that one trim call reads at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:

@@ -17,6 +17,7 @@ from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of
 from broker.positions import Link, LogState, Position, extend_chain, mint_epoch
 from broker.store.announcements import pack_batch, pack_end, read_announcement
 from broker.store.base import (
+    TRIM_ENTRIES,
     Announcement,
     Appended,
     AppendOutcome,
@@ -28,9 +29,6 @@ from broker.store.base import (
     Trimmed,
 )
 from broker.store.once import ONCE_BOUNDS, OnceBounds, OnceRecords
-
-TRIM_ENTRIES = 1000
-"""Entries that one trim call removes at most."""
 
 
 @dataclass(frozen=True, slots=True)

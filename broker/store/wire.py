@@ -1,0 +1,142 @@
+"""What the scripts take and answer, from and to values. Pure. The scripts' headers are the other half of this file."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import msgpack
+
+from broker.errors import (
+    HeadraceError,
+    KeyConflict,
+    OutOfMemory,
+    StaleSequence,
+    Unavailable,
+    UnknownOutcome,
+    UnknownProject,
+)
+from broker.messages import Entry, unpack
+from broker.names import DEFAULT_PROJECT, ProjectName, TopicName
+from broker.positions import Link, LogState, Position, parse_position
+from broker.store.base import (
+    Appended,
+    AppendOutcome,
+    AppendRequest,
+    IdempotencyKey,
+    ProjectInfo,
+    PublisherSequence,
+    ReplyError,
+    Retention,
+    TopicInfo,
+)
+from broker.store.keys import once_id
+
+Word = bytes | str | int
+
+RETRY_MS = 1000
+"""When to come back after a refusal that Redis gave for all writes of a server."""
+
+_STATE_CODES = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "READONLY"})
+_REFUSED_UNTOUCHED = _STATE_CODES | {"NOREPLICAS", "MISCONF", "NOAUTH", "NOPERM"}
+"""Codes with which Redis refuses a script before it begins."""
+
+_APPENDED, _DUPLICATE, _CONFLICT, _STALE = range(4)
+
+
+def start_id(after: Position | None) -> str:
+    """Return the ID at which a read after that place starts: inclusive, because the place itself may be offset -1."""
+    return f"{after.epoch}-{after.offset + 1}" if after else "-"
+
+
+def request_args(request: AppendRequest) -> list[Word]:
+    args: list[Word] = [len(request.envelopes)]
+    match request.once:
+        case IdempotencyKey(scope, key):
+            args += ["k", once_id(scope, key), request.digest]
+        case PublisherSequence(scope, publisher, sequence):
+            args += ["s", once_id(scope, publisher), request.digest, sequence]
+        case None:
+            args.append("")
+    args += request.envelopes
+    return args
+
+
+def read_outcomes(requests: Sequence[AppendRequest], reply: Sequence[int]) -> list[AppendOutcome]:
+    rows = zip(requests, reply[::4], reply[1::4], reply[2::4], reply[3::4], strict=True)
+    return [_outcome(request, *row) for request, *row in rows]
+
+
+def _outcome(request: AppendRequest, status: int, epoch: int, offset: int, time_ms: int) -> AppendOutcome:
+    if status == _CONFLICT:
+        return KeyConflict()
+    if status == _STALE:
+        return StaleSequence()
+    return Appended(Position(epoch, offset), len(request.envelopes), time_ms, duplicate=status == _DUPLICATE)
+
+
+def read_log_state(reply: Sequence[object]) -> LogState:
+    """Read chain, next offset and first ID, with which most answers begin."""
+    chain, next_offset, first = cast("tuple[bytes, int, bytes]", tuple(reply[:3]))
+    links = (link.split(b":") for link in chain.split(b","))
+    return LogState(
+        tuple(Link(int(epoch), int(offset)) for epoch, offset in links),
+        next_offset,
+        parse_position(first.decode()) if first else None,
+    )
+
+
+def read_entries(reply: Sequence[object]) -> Iterator[Entry]:
+    """Read ID, time and envelope of each entry."""
+    flat = cast("Sequence[bytes]", reply)
+    for name, time_ms, envelope in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        epoch, offset = name.split(b"-")
+        yield Entry(Position(int(epoch), int(offset)), int(time_ms), unpack(envelope))
+
+
+def retention_args(retention: Retention) -> list[Word]:
+    limits = (retention.max_messages, retention.max_bytes, retention.max_age_ms)
+    return ["" if limit is None else limit for limit in limits]
+
+
+def read_topic_info(topic: TopicName, reply: Sequence[object]) -> TopicInfo:
+    size, created, *limits = cast("list[bytes]", reply[3:])
+    retention = Retention(*(int(limit) if limit else None for limit in limits))
+    return TopicInfo(topic, int(created), retention, read_log_state(reply), int(size))
+
+
+def pack_project(project: ProjectInfo) -> bytes:
+    retention = project.retention
+    record: bytes = msgpack.packb(
+        [
+            project.created_ms,
+            project.modified_ms,
+            project.description,
+            project.auto_create_topics,
+            [retention.max_messages, retention.max_bytes, retention.max_age_ms],
+            project.created_by,
+        ]
+    )
+    return record
+
+
+def read_project(name: ProjectName, record: bytes | None) -> ProjectInfo:
+    """Read a project's record. `default` needs none to exist; for others raises `UnknownProject`."""
+    if not record:
+        if name != DEFAULT_PROJECT:
+            raise UnknownProject(f"The project {name} does not exist.")
+        return ProjectInfo(name, 0, 0)
+    created_ms, modified_ms, description, auto_create, limits, created_by = msgpack.unpackb(record)
+    return ProjectInfo(name, created_ms, modified_ms, description, auto_create, Retention(*limits), created_by)
+
+
+def refusal(error: ReplyError) -> HeadraceError:
+    """Return what an error of Redis means to a call that may be repeated."""
+    if error.code == "OOM":
+        return OutOfMemory(retry_ms=RETRY_MS)
+    return Unavailable(f"Redis refused with {error.code}.", retry_ms=RETRY_MS)
+
+
+def append_refusal(error: ReplyError) -> HeadraceError:
+    """Return what an error of Redis means to an append: a script that stopped half way may have written."""
+    if error.code == "OOM" or error.code in _REFUSED_UNTOUCHED:
+        return refusal(error)
+    return UnknownOutcome(f"Redis failed with {error.code}.", retry_ms=RETRY_MS)
