@@ -30,7 +30,7 @@ def parse_topic(text: str) -> TopicName:
         raise InvalidName(f"A topic is named project/topic; {shown(text)} is not.")
     if "" in rest.split("/"):
         raise InvalidName(f"The topic {shown(text)} has an empty segment.")
-    _refuse_forbidden(text)
+    check_text(text)
     return TopicName(text)
 
 
@@ -38,7 +38,7 @@ def parse_project(text: str) -> ProjectName:
     """Return `text` as a project's name, or raise `InvalidName`."""
     if not text or "/" in text:
         raise InvalidName(f"A project's name is one non-empty segment; {shown(text)} is not.")
-    _refuse_forbidden(text)
+    check_text(text)
     return ProjectName(text)
 
 
@@ -66,7 +66,8 @@ def shown(text: str) -> str:
     return ascii(cut)
 
 
-def _refuse_forbidden(text: str) -> None:
+def check_text(text: str) -> None:
+    """Raise `InvalidName` when `text` holds what no name may, or is longer than `MAX_NAME_BYTES`."""
     found = _FORBIDDEN.search(text)
     if found:
         raise InvalidName(f"The name {shown(text)} holds {found[0]!a}, which no name may.")

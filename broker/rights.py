@@ -1,9 +1,13 @@
 """Rights: who is calling, and what it may do. Pure: tokens are read elsewhere, `now_ms` is passed in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.errors import Forbidden
-from broker.names import TopicName
+from broker.errors import Forbidden, InvalidName
+from broker.names import TopicName, check_text, shown
+
+MAX_PATTERNS = 100
+"""Patterns of one kind that a caller may have: bounds what a check costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,20 @@ class Principal:
 def matches(patterns: tuple[str, ...], topic: TopicName) -> bool:
     """Tell whether one of `patterns` covers `topic`. A `*` counts at the end only, and only there is it allowed."""
     return any(topic.startswith(p[:-1]) if p.endswith("*") else topic == p for p in patterns)
+
+
+def check_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return `patterns`, or raise `InvalidName` for one that could match other than it reads.
+
+    A `*` that is not at the end would match nothing, and whoever wrote it meant more than nothing.
+    """
+    if len(patterns) > MAX_PATTERNS:
+        raise InvalidName(f"At most {MAX_PATTERNS} patterns are allowed, these are {len(patterns)}.")
+    for pattern in patterns:
+        prefix = pattern.removesuffix("*")
+        if not pattern:
+            raise InvalidName("A pattern is empty.")
+        if "*" in prefix:
+            raise InvalidName(f"The pattern {shown(pattern)} has a * that is not at its end.")
+        check_text(prefix)
+    return tuple(patterns)

