@@ -1,0 +1,1 @@
+"""The room of our own protocol: `protocol/realtime.md` is its contract."""

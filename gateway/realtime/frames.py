@@ -1,0 +1,254 @@
+"""What the server says: values in, bytes ready for the socket out, the WebSocket header included.
+
+The two dialects carry the same maps (`protocol/realtime.md` section 2.2). The `message` frame is the hot one: it is
+concatenated around a prefix that a topic has once, a JSON payload is spliced as it is stored, and the result goes to
+every subscriber as it stands. Pure.
+"""
+
+import struct
+from binascii import b2a_base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import msgpack
+import orjson
+
+from broker.errors import HeadraceError
+from broker.hub import Placed
+from broker.messages import Entry, Kind
+from broker.names import TopicName
+from broker.positions import Position, Range, Recovery
+from broker.store.base import Appended
+from gateway.realtime.wire import Refused, Request, RequestId, read_json, read_msgpack
+
+MAX_PREFIXES = 4096
+"""Topics whose prefix is kept; beyond it all are forgotten and made anew."""
+
+TEXT = 0x81
+"""First byte of an unfragmented text frame (RFC 6455 section 5.2)."""
+
+BINARY = 0x82
+"""First byte of an unfragmented binary frame."""
+
+Map = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What `welcome` says of the node, the same to everybody."""
+
+    name: str
+    servers: tuple[str, ...]
+    ping_ms: int
+    spread_ms: int
+    message_bytes: int
+    frame_bytes: int
+    subscriptions: int
+    in_flight: int
+
+
+class RealtimeDialect(Protocol):
+    """`broker.hub.Dialect`, and the answers."""
+
+    subprotocol: ClassVar[str]
+    is_text: ClassVar[bool]
+
+    def read(self, data: bytes) -> Request | Refused: ...
+    def message(self, topic: TopicName, entry: Entry) -> bytes: ...
+    def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes: ...
+    def published(self, id_: RequestId, appended: Appended) -> bytes: ...
+    def frame(self, fields: Map) -> bytes: ...
+
+
+def welcome(dialect: RealtimeDialect, connection: str, node: Node) -> bytes:
+    limits = {
+        "message_bytes": node.message_bytes,
+        "frame_bytes": node.frame_bytes,
+        "subscriptions": node.subscriptions,
+        "in_flight": node.in_flight,
+    }
+    fields: Map = {"op": "welcome", "connection": connection, "node": node.name}
+    fields["servers"] = [{"url": url, "weight": 1} for url in node.servers]
+    return dialect.frame(fields | {"ping_ms": node.ping_ms, "spread_ms": node.spread_ms, "limits": limits})
+
+
+def ok(dialect: RealtimeDialect, id_: RequestId) -> bytes:
+    return dialect.frame(_answer("ok", id_))
+
+
+def pong(dialect: RealtimeDialect, id_: RequestId) -> bytes:
+    return dialect.frame(_answer("pong", id_))
+
+
+def subscribed(dialect: RealtimeDialect, id_: RequestId, placed: Placed) -> bytes:
+    place = {"topic": placed.topic, "epoch": placed.end.epoch, "offset": placed.end.offset}
+    way = {"after": _place(placed.after), "recovery": placed.recovery.value, "missing": _ranges(placed.missing)}
+    return dialect.frame(_answer("subscribed", id_) | place | way)
+
+
+def error(dialect: RealtimeDialect, id_: RequestId, refusal: HeadraceError) -> bytes:
+    return dialect.frame(_answer("error", id_) | _refusal(refusal))
+
+
+def ended(dialect: RealtimeDialect, topic: TopicName, why: HeadraceError) -> bytes:
+    """An `error` that names its topic: the subscription is over."""
+    return dialect.frame({"op": "error"} | _refusal(why) | {"topic": topic})
+
+
+class Json:
+    """The dialect `headrace.v1+json`: text frames, one object each."""
+
+    subprotocol: ClassVar[str] = "headrace.v1+json"
+    is_text: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._prefixes: dict[TopicName, bytes] = {}
+
+    def read(self, data: bytes) -> Request | Refused:
+        return read_json(data)
+
+    def frame(self, fields: Map) -> bytes:
+        return framed(TEXT, orjson.dumps(fields))
+
+    def message(self, topic: TopicName, entry: Entry) -> bytes:
+        prefix = self._prefixes.get(topic) or self._prefix(topic)
+        message, position = entry.message, entry.position
+        attributes = b',"attributes":%b' % orjson.dumps(dict(message.attributes)) if message.attributes else b""
+        return framed(
+            TEXT,
+            b'%b%d,"offset":%d,"time":%d,%b%b}'
+            % (
+                prefix,
+                position.epoch,
+                position.offset,
+                entry.time_ms,
+                _payload(message.kind, message.payload),
+                attributes,
+            ),
+        )
+
+    def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes:
+        return self.frame(_gap(topic, recovery, missing))
+
+    def published(self, id_: RequestId, appended: Appended) -> bytes:
+        if type(id_) is not int or appended.duplicate:
+            return self.frame(_published(id_, appended))
+        first = appended.first
+        return framed(
+            TEXT,
+            b'{"op":"published","id":%d,"epoch":%d,"offset":%d,"time":%d}'
+            % (id_, first.epoch, first.offset, appended.time_ms),
+        )
+
+    def _prefix(self, topic: TopicName) -> bytes:
+        prefix = b'{"op":"message","topic":%b,"epoch":' % orjson.dumps(topic)
+        return _keep(self._prefixes, topic, prefix)
+
+
+class Msgpack:
+    """The dialect `headrace.v1+msgpack`: binary frames, the same maps."""
+
+    subprotocol: ClassVar[str] = "headrace.v1+msgpack"
+    is_text: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._prefixes: dict[TopicName, bytes] = {}
+        self._pack = msgpack.Packer().pack
+
+    def read(self, data: bytes) -> Request | Refused:
+        return read_msgpack(data)
+
+    def frame(self, fields: Map) -> bytes:
+        return framed(BINARY, self._pack(fields))
+
+    def message(self, topic: TopicName, entry: Entry) -> bytes:
+        prefix = self._prefixes.get(topic) or self._prefix(topic)
+        pack, message = self._pack, entry.message
+        parts = [
+            b"\x88" if message.attributes else b"\x87",
+            prefix,
+            pack(entry.position.epoch),
+            _PACKED_OFFSET,
+            pack(entry.position.offset),
+            _PACKED_TIME,
+            pack(entry.time_ms),
+            _PACKED_KINDS[message.kind],
+            pack(message.payload),
+        ]
+        if message.attributes:
+            parts += (_PACKED_ATTRIBUTES, pack(dict(message.attributes)))
+        return framed(BINARY, b"".join(parts))
+
+    def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes:
+        return self.frame(_gap(topic, recovery, missing))
+
+    def published(self, id_: RequestId, appended: Appended) -> bytes:
+        return self.frame(_published(id_, appended))
+
+    def _prefix(self, topic: TopicName) -> bytes:
+        keys: Map = {"op": "message", "topic": topic}
+        # Without the map's own header: the number of keys depends on the message.
+        return _keep(self._prefixes, topic, msgpack.packb(keys)[1:] + msgpack.packb("epoch"))
+
+
+_PACKED_OFFSET: bytes = msgpack.packb("offset")
+_PACKED_TIME: bytes = msgpack.packb("time")
+_PACKED_ATTRIBUTES: bytes = msgpack.packb("attributes")
+_PACKED_KINDS: dict[Kind, bytes] = {kind: b"".join(map(msgpack.packb, ("kind", kind.value, "data"))) for kind in Kind}
+
+
+def framed(first: int, payload: bytes) -> bytes:
+    """Return `payload` behind the header of an unmasked, unfragmented frame (RFC 6455 section 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return struct.pack("!BB", first, length) + payload
+    if length < 65536:
+        return struct.pack("!BBH", first, 126, length) + payload
+    return struct.pack("!BBQ", first, 127, length) + payload
+
+
+def _payload(kind: Kind, payload: bytes) -> bytes:
+    if kind is Kind.JSON:
+        return b'"json":%b' % payload
+    if kind is Kind.TEXT:
+        return b'"text":%b' % orjson.dumps(payload.decode(errors="replace"))
+    return b'"base64":"%b"' % b2a_base64(payload, newline=False)
+
+
+def _answer(op: str, id_: RequestId) -> Map:
+    return {"op": op} if id_ is None else {"op": op, "id": id_}
+
+
+def _published(id_: RequestId, appended: Appended) -> Map:
+    fields = _answer("published", id_) | {"epoch": appended.first.epoch, "offset": appended.first.offset}
+    fields["time"] = appended.time_ms
+    if appended.duplicate:
+        fields["duplicate"] = True
+    return fields
+
+
+def _gap(topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> Map:
+    return {"op": "gap", "topic": topic, "recovery": recovery.value, "missing": _ranges(missing)}
+
+
+def _refusal(refusal: HeadraceError) -> Map:
+    fields: Map = {"code": refusal.code, "reason": refusal.reason}
+    if refusal.retry_ms is not None:
+        fields["retry_ms"] = refusal.retry_ms
+    return fields
+
+
+def _place(position: Position) -> Map:
+    return {"epoch": position.epoch, "offset": position.offset}
+
+
+def _ranges(missing: Sequence[Range]) -> list[Map]:
+    return [{"epoch": lost.epoch, "first": lost.first, "last": lost.last} for lost in missing]
+
+
+def _keep(prefixes: dict[TopicName, bytes], topic: TopicName, prefix: bytes) -> bytes:
+    if len(prefixes) >= MAX_PREFIXES:
+        prefixes.clear()
+    prefixes[topic] = prefix
+    return prefix

@@ -1,0 +1,304 @@
+"""What a client may say: one frame's bytes in, one request out, or the refusal that answers it.
+
+`protocol/realtime.md` section 2.1 is the source of every rule and bound here; its vectors are this file's tests. A
+frame that cannot be read is no exception of ours: it becomes a `Refused`, which keeps the frame's `id` where it had a
+valid one.
+"""
+
+import binascii
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import msgpack
+import orjson
+
+from broker.errors import (
+    HeadraceError,
+    InvalidMessage,
+    InvalidRequest,
+    UnknownOperation,
+    Unsupported,
+)
+from broker.hub import FromTime, Last, Since
+from broker.messages import MAX_ATTRIBUTES, Kind, Message
+from broker.names import TopicName, parse_topic, shown
+from broker.positions import Position
+from broker.publish import Durability
+
+MAX_INTEGER = 2**53 - 1
+"""JavaScript keeps integers exactly up to here."""
+
+MAX_DEPTH = 100
+"""Levels of nesting of one frame, its own map included: parsers of other languages recurse."""
+
+MAX_ID_BYTES = 64
+MAX_TOKEN_BYTES = 16_384
+"""Of a `hello`'s token; a JWT with a long list of rights fits."""
+MAX_CLIENT_BYTES = 128
+MAX_PUBLISHER_BYTES = 64
+MAX_KEY_BYTES = 128
+
+MAX_PACKED_ITEMS = 10_000
+"""Items of one MessagePack array or map: the reader allocates an array before it has read its items."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+RequestId = int | str | None
+
+
+class Hello(NamedTuple):
+    id: RequestId
+    token: str | None
+    client: str | None
+
+
+class Subscribe(NamedTuple):
+    id: RequestId
+    topic: TopicName
+    since: Since
+
+
+class Unsubscribe(NamedTuple):
+    id: RequestId
+    topic: TopicName
+
+
+class Publish(NamedTuple):
+    """`publisher` with `sequence`, or `key`, or neither: how the publish is told from its repetition."""
+
+    id: RequestId
+    topic: TopicName
+    message: Message
+    publisher: str | None
+    sequence: int
+    key: str | None
+    durability: Durability | None
+
+
+class Ping(NamedTuple):
+    id: RequestId
+
+
+class Refused(NamedTuple):
+    id: RequestId
+    error: HeadraceError
+
+
+Request = Hello | Subscribe | Unsubscribe | Publish | Ping
+Fields = dict[str, object]
+
+
+def read_json(data: bytes) -> Request | Refused:
+    """Read one frame of the JSON dialect. `data` is valid UTF-8: the socket has seen to that."""
+    try:
+        frame = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return Refused(None, InvalidRequest("The frame is not a JSON document."))
+    # Counting brackets costs next to nothing; only a frame with many of them is walked.
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(frame):
+        return Refused(None, InvalidRequest(f"The frame nests deeper than {MAX_DEPTH} levels."))
+    return _read(frame, _json_message)
+
+
+def read_msgpack(data: bytes) -> Request | Refused:
+    """Read one frame of the MessagePack dialect."""
+    try:
+        frame = msgpack.unpackb(data, max_array_len=MAX_PACKED_ITEMS, max_map_len=MAX_PACKED_ITEMS, max_ext_len=0)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return Refused(None, InvalidRequest("The frame is not a MessagePack map with string keys."))
+    if isinstance(frame, dict) and is_too_deep(frame):
+        return Refused(None, InvalidRequest(f"The frame nests deeper than {MAX_DEPTH} levels."))
+    return _read(frame, _msgpack_message)
+
+
+def is_too_deep(value: object) -> bool:
+    """Tell whether `value` nests deeper than `MAX_DEPTH` levels. Walks level by level, never recurses."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        level = [item for container in level for item in _items(container) if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _items(container: Fields | list[object]) -> Iterable[object]:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _read(frame: object, message: Callable[[Fields], Message]) -> Request | Refused:
+    if not isinstance(frame, dict):
+        return Refused(None, InvalidRequest("A frame is an object with the key 'op'."))
+    try:
+        id_ = _id(frame)
+    except HeadraceError as error:
+        return Refused(None, error)
+    try:
+        return _request(frame, id_, message)
+    except HeadraceError as error:
+        return Refused(id_, error)
+
+
+def _request(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]) -> Request:
+    op = frame.get("op")
+    if op == "publish":
+        return _publish(frame, id_, message)
+    if op == "subscribe":
+        return Subscribe(id_, _topic(frame), _since(frame))
+    if op == "unsubscribe":
+        return Unsubscribe(id_, _topic(frame))
+    if op == "ping":
+        return Ping(id_)
+    if op == "hello":
+        token = _text(frame, "token", MAX_TOKEN_BYTES)
+        return Hello(id_, token, _text(frame, "client", MAX_CLIENT_BYTES, least=0))
+    if op in ("attach", "detach", "ack", "nack", "extend"):
+        raise Unsupported("This server does not offer durable subscriptions on a socket.")
+    if isinstance(op, str):
+        raise UnknownOperation(f"There is no operation {shown(op)}.")
+    raise InvalidRequest("The key 'op' must name an operation.")
+
+
+def _publish(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]) -> Publish:
+    topic = _topic(frame)
+    publisher = _identity(frame, "publisher", MAX_PUBLISHER_BYTES)
+    key = _identity(frame, "key", MAX_KEY_BYTES)
+    if (publisher is None) != ("seq" not in frame):
+        raise InvalidRequest("'publisher' and 'seq' go together.")
+    if publisher is not None and key is not None:
+        raise InvalidRequest("A publish has 'publisher' and 'seq', or 'key', not both.")
+    sequence = _integer(frame["seq"], "seq") if publisher is not None else 0
+    return Publish(id_, topic, message(frame), publisher, sequence, key, _durability(frame))
+
+
+def _json_message(frame: Fields) -> Message:
+    """Return what the JSON dialect's payload key holds; `json` stays a value, stored compact."""
+    if ("json" in frame) + ("text" in frame) + ("base64" in frame) != 1:
+        raise InvalidRequest("A publish has exactly one of 'json', 'text' and 'base64'.")
+    if "json" in frame:
+        return Message(Kind.JSON, orjson.dumps(frame["json"]), _attributes(frame))
+    if "text" in frame:
+        return Message(Kind.TEXT, _string(frame["text"], "text").encode(), _attributes(frame))
+    text = _string(frame["base64"], "base64")
+    try:
+        payload = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise InvalidMessage("'base64' is not base64 with the standard alphabet and padding.") from error
+    return Message(Kind.BINARY, payload, _attributes(frame))
+
+
+def _msgpack_message(frame: Fields) -> Message:
+    data = frame.get("data")
+    if not isinstance(data, bytes):
+        raise InvalidRequest("A publish has 'data', a bin value.")
+    kind = frame.get("kind", "binary")
+    if kind == "binary":
+        return Message(Kind.BINARY, data, _attributes(frame))
+    if kind == "text":
+        return Message(Kind.TEXT, _checked_text(data), _attributes(frame))
+    if kind == "json":
+        return Message(Kind.JSON, _compacted(data), _attributes(frame))
+    raise InvalidRequest("'kind' is one of 'json', 'text' and 'binary'.")
+
+
+def _checked_text(data: bytes) -> bytes:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidMessage("A text payload must be UTF-8.") from error
+    return data
+
+
+def _compacted(data: bytes) -> bytes:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidMessage("A json payload must be a JSON document.") from error
+    # One level less than a frame's: in the JSON dialect the payload stands inside one.
+    if data.count(b"{") + data.count(b"[") >= MAX_DEPTH and is_too_deep([value]):
+        raise InvalidMessage(f"The payload nests deeper than {MAX_DEPTH - 1} levels.")
+    return orjson.dumps(value)
+
+
+def _attributes(frame: Fields) -> dict[str, str]:
+    if "attributes" not in frame:
+        return {}
+    given = frame["attributes"]
+    if not isinstance(given, dict):
+        raise InvalidRequest("'attributes' is a map of strings to strings.")
+    if len(given) > MAX_ATTRIBUTES:
+        raise InvalidMessage(f"A message may have {MAX_ATTRIBUTES} attributes, this one has {len(given)}.")
+    for name, value in given.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise InvalidRequest("'attributes' is a map of strings to strings.")
+    return given
+
+
+def _durability(frame: Fields) -> Durability | None:
+    if "durability" not in frame:
+        return None
+    try:
+        return Durability(_string(frame["durability"], "durability"))
+    except ValueError as error:
+        raise InvalidRequest("'durability' is one of 'memory', 'replica' and 'disk'.") from error
+
+
+def _since(frame: Fields) -> Since:
+    since = frame.get("since", "now")
+    if since == "now":
+        return "now"
+    if since == "earliest":
+        return "earliest"
+    if isinstance(since, dict):
+        says = [word for word in ("epoch", "last", "time") if word in since]
+        if says == ["epoch"]:
+            return Position(_integer(since["epoch"], "epoch"), _integer(since.get("offset"), "offset", least=-1))
+        if says == ["last"]:
+            return Last(_integer(since["last"], "last"))
+        if says == ["time"]:
+            return FromTime(_integer(since["time"], "time"))
+    raise InvalidRequest('\'since\' is "now", "earliest", {last}, {time} or {epoch, offset}.')
+
+
+def _topic(frame: Fields) -> TopicName:
+    return parse_topic(_string(frame.get("topic"), "topic"))
+
+
+def _id(frame: Fields) -> RequestId:
+    if "id" not in frame:
+        return None
+    given = frame["id"]
+    if type(given) is int and 0 <= given <= MAX_INTEGER:
+        return given
+    if isinstance(given, str) and 0 < len(given.encode()) <= MAX_ID_BYTES:
+        return given
+    raise InvalidRequest(f"'id' is an integer from 0 to 2^53-1, or a string of 1 to {MAX_ID_BYTES} bytes.")
+
+
+def _identity(frame: Fields, name: str, most: int) -> str | None:
+    text = _text(frame, name, most)
+    if text is not None and _CONTROL.search(text):
+        raise InvalidRequest(f"'{name}' holds a control character.")
+    return text
+
+
+def _text(frame: Fields, name: str, most: int, *, least: int = 1) -> str | None:
+    if name not in frame:
+        return None
+    text = _string(frame[name], name)
+    if not least <= len(text.encode()) <= most:
+        raise InvalidRequest(f"'{name}' has {least} to {most} bytes.")
+    return text
+
+
+def _string(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"'{name}' must be a string.")
+    return value
+
+
+def _integer(value: object, name: str, *, least: int = 0) -> int:
+    # `type` and not `isinstance`: True is an int to Python, and nobody means it.
+    if type(value) is not int or not least <= value <= MAX_INTEGER:
+        raise InvalidRequest(f"'{name}' must be an integer from {least} to 2^53-1.")
+    return value
