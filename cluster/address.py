@@ -42,9 +42,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What every connection needs besides the endpoint. Secrets are left out of the `repr`."""
+    """What every connection needs besides the endpoint. Credentials are left out of the `repr`."""
 
-    username: str = ""
+    username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     database: int = 0
     tls: ssl.SSLContext | None = field(default=None, repr=False)

@@ -52,8 +52,11 @@ class Primary:
         if self.connection is not None and self.connection.is_open:
             return self.connection
         now = asyncio.get_running_loop().time()
+        patience = min(self.outage.grace_left(now), deadline - now)
+        if patience <= 0:
+            raise self.refusal()
         try:
-            async with asyncio.timeout(min(self.outage.grace_left(now), deadline - now)):
+            async with asyncio.timeout(patience):
                 await self.is_back.wait()
         except TimeoutError:
             raise self.refusal() from None
@@ -72,7 +75,9 @@ class Primary:
                 await connection.closed.wait()
             finally:
                 connection.close()
-                self._lose(connection.reason)
+                self._lose()
+            logger.warning("Redis at %s is away: %s", self.endpoint, connection.reason)
+            self._on_lost()
             await asyncio.sleep(backoff_seconds(1, random.random()))
 
     async def _connect(self) -> Connection:
@@ -104,9 +109,7 @@ class Primary:
             raise
         return connection
 
-    def _lose(self, reason: str) -> None:
-        logger.warning("Redis at %s is away: %s", self.endpoint, reason)
+    def _lose(self) -> None:
         self.connection = None
         self.is_back.clear()
         self.outage.lost(asyncio.get_running_loop().time())
-        self._on_lost()

@@ -54,6 +54,8 @@ class _Journey:
     """An ASK answer's target, for the next attempt (or until it stops answering TRYAGAIN)."""
     hops: int = 0
     failures: int = 0
+    loading: "asyncio.Future[object] | None" = None
+    """The answer to the SCRIPT LOAD sent ahead of the last attempt."""
 
 
 class Topology:
@@ -71,7 +73,7 @@ class Topology:
         """`name` shows in CLIENT LIST; `scripts` are loaded on each connection, with those that have run since."""
         self.address = address
         self.name = name
-        self.slots = SlotMap(()) if address.is_cluster else SlotMap.of_one(address.seeds[0])
+        self.slots = SlotMap.of_ranges([]) if address.is_cluster else SlotMap.of_one(address.seeds[0])
         self._scripts = {script.digest: script for script in scripts}
         self._deadline_seconds = deadline_seconds
         self._reply_seconds = reply_seconds
@@ -185,16 +187,12 @@ class Topology:
             raise ReplyError(str(error))
 
     async def _load(self, script: Script, journey: _Journey, primary: Primary) -> None:
+        if journey.loading is not None:
+            _raise_refused_load(journey.loading)
+            await self._pause(journey)
         connection = await primary.ready(journey.deadline)
-        try:
-            # Not waited for: the command follows on the same connection, behind it. Its error is the command's again.
-            connection.send("SCRIPT", "LOAD", script.source)
-        except Unavailable:
-            await self._pause(journey)
-            return
-        journey.failures += 1
-        if journey.failures > FREE_HOPS:
-            await self._pause(journey)
+        # Not waited for: the command follows behind it on the same connection.
+        journey.loading = connection.send("SCRIPT", "LOAD", script.source)
 
     async def _follow(self, error: ErrorReply, journey: _Journey, primary: Primary) -> None:
         redirection = parse_redirection(str(error), asked=primary.endpoint)
@@ -317,6 +315,13 @@ class Topology:
         if slots.primaries:
             self._adopt(slots)
         return bool(slots.primaries)
+
+
+def _raise_refused_load(loading: "asyncio.Future[object]") -> None:
+    """Raise the server's reason when it refused to load a script: to load it once more would not help."""
+    was_answered = loading.done() and loading.exception() is None
+    if was_answered and isinstance(answer := loading.result(), ErrorReply):
+        raise ReplyError(str(answer))
 
 
 async def _send(connection: Connection, command: Sequence[Word], *, is_asking: bool) -> object:

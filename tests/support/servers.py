@@ -104,6 +104,12 @@ class Server:
         return f"redis://{self.host}:{self.port}"
 
     @property
+    def password(self) -> str | None:
+        """What `--requirepass` in its options says."""
+        words = dict(zip(self.options[::2], self.options[1::2], strict=False))
+        return words.get("--requirepass")
+
+    @property
     def primaries(self) -> list["Server"]:
         return [self]
 
@@ -120,7 +126,9 @@ class Server:
     def client(self) -> redis.Redis:
         """A blocking client of the test's own, without retries."""
         if self._client is None:
-            self._client = redis.Redis(host=self.host, port=self.port, protocol=2, socket_timeout=5, retry=_ONCE)
+            self._client = redis.Redis(
+                host=self.host, port=self.port, password=self.password, protocol=2, socket_timeout=5, retry=_ONCE
+            )
         return self._client
 
     def command(self, *words: bytes | str | int) -> object:
