@@ -1,0 +1,199 @@
+"""The same client for code without an event loop: every call is handed to a `headrace.Client` in a thread of its own.
+
+There is one implementation: methods here are the asyncio ones, waited for. A client may be used from several threads,
+one subscription from one thread at a time.
+"""
+
+import asyncio
+import concurrent.futures
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from types import TracebackType
+from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
+
+from headrace import client as asynchronous
+from headrace.connector import State
+from headrace.credentials import Token
+from headrace.errors import ClientClosed
+from headrace.messages import Gap, Message, Started
+from headrace.positions import Position, Since
+from headrace.subscription import Item
+from headrace.subscription import Subscription as AsyncSubscription
+
+BATCH = 1024
+"""Items fetched from the client's thread at once. Their places count one by one, as they are iterated."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
+
+
+def _waited(
+    method: Callable[Concatenate[asynchronous.Client, P], Awaitable[T]],
+) -> Callable[Concatenate["Client", P], T]:
+    """Return a method of the blocking client that calls `method` in its thread and waits for the result."""
+
+    def call(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.run(_awaited(method(self._client, *args, **kwargs)))
+
+    call.__name__, call.__doc__ = method.__name__, method.__doc__
+    return call
+
+
+class Client:
+    """A blocking client of a Headrace cluster; see `headrace.Client` for what its arguments and methods mean.
+
+    `with Client(servers, token=...) as client:` starts a daemon thread with an event loop and ends it. The functions
+    given as `token`, `on_state` and `on_gap` are called: the first two in that thread, `on_gap` where you iterate.
+    """
+
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        *,
+        token: Token = None,
+        name: str = "",
+        dialect: Literal["msgpack", "json"] = "msgpack",
+        tls: ssl.SSLContext | None = None,
+        on_state: Callable[[State], None] | None = None,
+    ) -> None:
+        self._client = asynchronous.Client(servers, token=token, name=name, dialect=dialect, tls=tls, on_state=on_state)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._client!r}>"
+
+    @property
+    def state(self) -> State:
+        return self._client.state
+
+    def open(self) -> Self:
+        """Start the thread and begin to connect. Called by `with`."""
+        if self._thread is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="headrace", daemon=True)
+            self._thread.start()
+        self.run(self._client.open())
+        return self
+
+    def close(self, *, timeout: float = asynchronous.CLOSE_TIMEOUT_S) -> None:
+        """As the asyncio client's, then the thread ends. Idempotent."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        try:
+            self.run(self._client.close(timeout=timeout))
+        finally:
+            self._loop = self._thread = None
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(timeout=asynchronous.CLOSE_TIMEOUT_S if error is None else 0.0)
+
+    connected = _waited(asynchronous.Client.connected)
+    flush = _waited(asynchronous.Client.flush)
+    publish = _waited(asynchronous.Client.publish)
+
+    def subscribe(
+        self, topic: str, *, since: Since = "now", on_gap: Callable[[Gap], None] | None = None
+    ) -> "Subscription":
+        """Follow a topic; iterate the result. See `headrace.Client.subscribe`."""
+
+        async def subscribe() -> AsyncSubscription:
+            return self._client.subscribe(topic, since=since, on_gap=on_gap)
+
+        return Subscription(self, self.run(subscribe()))
+
+    def run(self, coroutine: Coroutine[object, object, T]) -> T:
+        """Run a coroutine in the client's thread; interrupting the wait (Ctrl-C) cancels it."""
+        if self._loop is None:
+            coroutine.close()
+            raise ClientClosed("The client is not open: use `with`, or `client.open()`.")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise ClientClosed from None
+        finally:
+            future.cancel()
+
+
+class Subscription:
+    """An iterator of a topic's messages; see `headrace.Subscription`."""
+
+    def __init__(self, client: Client, inner: AsyncSubscription) -> None:
+        self._client = client
+        self._inner = inner
+        self._fetched: list[tuple[Item, Position | None]] = []
+        self._position: Position | None = None
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._inner!r}>"
+
+    @property
+    def topic(self) -> str:
+        return self._inner.topic
+
+    @property
+    def position(self) -> Position | None:
+        """The place after the last item that was iterated."""
+        return self._position
+
+    def started(self, *, timeout: float = 30.0) -> Started:
+        """Wait until the server has placed the subscription."""
+        started = self._client.run(self._inner.started(timeout=timeout))
+        self._position = self._position or started.after
+        return started
+
+    def __enter__(self) -> Self:
+        self.started()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Message]:
+        for item in self.events():
+            if isinstance(item, Message):
+                yield item
+            else:
+                self._inner.on_gap(item)
+
+    def events(self) -> Iterator[Item]:
+        """Iterate messages and gaps, in stream order."""
+        while True:
+            if not self._fetched:
+                self._fetched = self._client.run(_fetch(self._inner))
+                self._fetched.reverse()
+                if not self._fetched:
+                    return
+            item, self._position = self._fetched.pop()
+            yield item
+
+    def close(self) -> None:
+        """Follow no longer; what is queued is dropped. Idempotent."""
+        self._fetched = []
+        self._client.run(self._inner.close())
+
+
+async def _fetch(inner: AsyncSubscription) -> list[tuple[Item, Position | None]]:
+    """Wait for at least one item and return what is queued; an empty list when the subscription was closed."""
+    items: list[tuple[Item, Position | None]] = []
+    if await inner.wait():
+        while inner.queued and len(items) < BATCH:
+            items.append((inner.take(), inner.position))
+    return items

@@ -1,0 +1,114 @@
+"""Reading the fields of server frames, strictly: a malformed one raises `BadFrame`. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headrace.dialects import Frame
+from headrace.errors import BadFrame, HeadraceError, error_of
+from headrace.messages import Published, Started
+from headrace.positions import Position, Range, Recovery, checked_position
+
+MAX_MISSING = 10_000
+"""Ranges of one frame that are looked at: an epoch chain is far shorter."""
+
+
+DEFAULT_PING_MS = 25_000
+DEFAULT_FRAME_BYTES = 2_200_000
+DEFAULT_IN_FLIGHT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What the node said of itself. Times in milliseconds, sizes in bytes; `servers` are base URLs."""
+
+    node: str = ""
+    connection: str = ""
+    servers: tuple[str, ...] = ()
+    ping_ms: int = DEFAULT_PING_MS
+    spread_ms: int = 0
+    frame_bytes: int = DEFAULT_FRAME_BYTES
+    in_flight: int = DEFAULT_IN_FLIGHT
+
+
+def read_welcome(frame: Frame) -> Welcome:
+    limits = _map(frame.get("limits", {}))
+    return Welcome(
+        node=_text(frame.get("node", "")),
+        connection=_text(frame.get("connection", "")),
+        servers=tuple(_text(_map(entry).get("url")) for entry in _list(frame.get("servers", []))),
+        ping_ms=_integer(frame.get("ping_ms", DEFAULT_PING_MS), least=1),
+        spread_ms=_integer(frame.get("spread_ms", 0), least=0),
+        frame_bytes=_integer(limits.get("frame_bytes", DEFAULT_FRAME_BYTES), least=1),
+        in_flight=_integer(limits.get("in_flight", DEFAULT_IN_FLIGHT), least=1),
+    )
+
+
+def read_started(frame: Frame) -> Started:
+    after = _map(frame.get("after"))
+    return Started(_position(after), _position(frame), read_recovery(frame))
+
+
+def read_recovery(frame: Frame) -> Recovery:
+    try:
+        return Recovery(_text(frame.get("recovery")))
+    except ValueError as error:
+        raise BadFrame("an unknown recovery") from error
+
+
+def read_missing(frame: Frame) -> tuple[Range, ...]:
+    missing = _list(frame.get("missing", []))
+    if len(missing) > MAX_MISSING:
+        raise BadFrame("too many missing ranges")
+    return tuple(_range(_map(entry)) for entry in missing)
+
+
+def _range(entry: Mapping[str, object]) -> Range:
+    return Range(*(_integer(entry.get(key), least=0) for key in ("epoch", "first", "last")))
+
+
+def read_published(frame: Frame) -> Published:
+    epoch, offset = frame.get("epoch"), frame.get("offset")
+    if isinstance(epoch, int) and isinstance(offset, int):
+        return Published(epoch, offset, frame.get("duplicate") is True)
+    raise BadFrame("a published frame without a position")
+
+
+def read_error(frame: Frame) -> HeadraceError:
+    retry_ms = frame.get("retry_ms")
+    checked = None if retry_ms is None else _integer(retry_ms, least=0)
+    return error_of(_text(frame.get("code")), _text(frame.get("reason", "")), retry_ms=checked)
+
+
+def read_topic(frame: Frame) -> str:
+    return _text(frame.get("topic"))
+
+
+def _position(fields: Mapping[str, object]) -> Position:
+    try:
+        return checked_position(fields.get("epoch"), fields.get("offset"))
+    except ValueError as error:
+        raise BadFrame("a frame without a position") from error
+
+
+def _integer(value: object, *, least: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise BadFrame("a field that is not an integer in its range")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise BadFrame("a field that is not a string")
+
+
+def _map(value: object) -> Mapping[str, object]:
+    if isinstance(value, dict):
+        return value
+    raise BadFrame("a field that is not a map")
+
+
+def _list(value: object) -> list[object]:
+    if isinstance(value, list):
+        return value
+    raise BadFrame("a field that is not a list")

@@ -1,0 +1,171 @@
+"""What one topic brings to the application: a bounded queue between the socket and the one who iterates."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from headrace.errors import HeadraceError
+from headrace.messages import Gap, Message, Started
+from headrace.positions import Position, Since
+
+MAX_QUEUED = 1024
+"""Messages waiting for the application, above which the client stops reading its socket. A read may bring some more."""
+
+MAX_QUEUED_BYTES = 4 * 1024 * 1024
+"""Their payload bytes, likewise."""
+
+logger = logging.getLogger("headrace")
+
+Item = Message | Gap
+
+
+class Owner(Protocol):
+    """What a subscription asks of its client."""
+
+    def subscription_drained(self, subscription: "Subscription") -> None:
+        """The application has caught up: read on."""
+
+    def subscription_closed(self, subscription: "Subscription") -> None:
+        """The application wants no more."""
+
+
+class Subscription:
+    """An async iterator of a topic's messages, in the log's order, each once, over all reconnects.
+
+    Iterate it for messages: gaps then go to `on_gap` (called just before the message that follows; by default they are
+    logged as warnings). Or iterate `events()` for both, in order. When the server ends the subscription (the topic was
+    deleted, the right was revoked) the iteration raises the error; after `close` it just ends.
+    """
+
+    def __init__(self, owner: Owner, topic: str, *, on_gap: Callable[[Gap], None] | None = None) -> None:
+        self.topic = topic
+        self._owner = owner
+        self._on_gap = on_gap or _log_gap
+        self._queue: deque[tuple[Item, Position | None]] = deque()
+        self._bytes = 0
+        self._position: Position | None = None
+        self._started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: HeadraceError | None = None
+        self._over = False
+        self._full = False
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.topic!r} at {self._position}>"
+
+    @property
+    def position(self) -> Position | None:
+        """The place after the last item that was iterated: present it as `since`, in any client, to go on from there.
+
+        None until the first answer of the server, and after a gap whose recovery is `lost`.
+        """
+        return self._position
+
+    @property
+    def queued(self) -> int:
+        """Items that wait to be iterated."""
+        return len(self._queue)
+
+    async def started(self, *, timeout: float = 30.0) -> Started:
+        """Wait until the server has placed the subscription: every later publish will be seen.
+
+        Raises the server's refusal, or `TimeoutError` after `timeout` seconds.
+        """
+        async with asyncio.timeout(timeout):
+            return await asyncio.shield(self._started)
+
+    async def __aenter__(self) -> Self:
+        await self.started()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        async for item in self.events():
+            if isinstance(item, Message):
+                yield item
+            else:
+                self._on_gap(item)
+
+    async def events(self) -> AsyncIterator[Item]:
+        """Iterate messages and gaps, in stream order."""
+        while True:
+            while self._queue:
+                yield self.take()
+            if not await self.wait():
+                return
+
+    def take(self) -> Item:
+        """Take the next queued item, and with it its place. Raises `IndexError` when nothing is queued."""
+        item, self._position = self._queue.popleft()
+        if isinstance(item, Message):
+            self._bytes -= len(item.data)
+        if self._full and 2 * len(self._queue) <= MAX_QUEUED and 2 * self._bytes <= MAX_QUEUED_BYTES:
+            self._full = False
+            self._owner.subscription_drained(self)
+        return item
+
+    async def wait(self) -> bool:
+        """Return True once something is queued, False when it was closed; raises what else ended it."""
+        while not self._queue:
+            if self._error is not None:
+                raise self._error
+            if self._over:
+                return False
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return True
+
+    def on_gap(self, gap: Gap) -> None:
+        """Hand a gap to the application, as iterating messages does."""
+        self._on_gap(gap)
+
+    async def close(self) -> None:
+        """Follow no longer; what is queued is dropped. Idempotent."""
+        if not self._over:
+            self._owner.subscription_closed(self)
+        self._queue.clear()
+        self.end(None)
+
+    def start(self, started: Started) -> None:
+        """The server's answer came, the first or that after a reconnect (called by the client)."""
+        if not self._started.done():
+            self._started.set_result(started)
+        if self._position is None and not self._queue:
+            self._position = started.after
+
+    def push(self, item: Item, resume: Since) -> bool:
+        """Queue an item (called by the client); tell whether the queue has just become full."""
+        self._queue.append((item, resume if isinstance(resume, Position) else None))
+        if isinstance(item, Message):
+            self._bytes += len(item.data)
+        self._wake()
+        if self._full or (len(self._queue) < MAX_QUEUED and self._bytes < MAX_QUEUED_BYTES):
+            return False
+        self._full = True
+        return True
+
+    def end(self, error: HeadraceError | None) -> None:
+        """Nothing more will come (called by the client); what is queued can still be iterated."""
+        if self._over:
+            return
+        self._over, self._error = True, error
+        if not self._started.done():
+            self._started.set_exception(error or HeadraceError("The subscription was closed."))
+            self._started.exception()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _log_gap(gap: Gap) -> None:
+    ranges = ", ".join(f"{gone.epoch}-{gone.first}..{gone.last}" for gone in gap.missing)
+    logger.warning("gap in %s (%s): %s", gap.topic, gap.recovery.value, ranges or "nothing is known of what is missing")
