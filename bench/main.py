@@ -1,0 +1,59 @@
+"""`headrace bench fanout | publish | connections`: each prints a table to stderr and one line of JSON to stdout."""
+
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+from bench.processes import raise_file_limit
+from bench.report import Report
+from bench.report import publish as print_report
+
+app = typer.Typer(
+    help="Measure a node of its own against the bare work, in the same run.", no_args_is_help=True, add_completion=False
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the JSON line only.")]
+Size = Annotated[int, typer.Option(min=32, max=60_000, help="Payload bytes.")]
+Seconds = Annotated[float, typer.Option(min=1, max=120, help="How long each measurement runs.")]
+
+
+@app.command()
+def fanout(
+    sockets: Annotated[int, typer.Option(min=1, max=10_000)] = 500,
+    size: Size = 128,
+    rate: Annotated[float, typer.Option(min=1, help="Messages a second of the steady run.")] = 1000,
+    seconds: Seconds = 6,
+    json: Json = False,
+) -> None:
+    """One publisher, many sockets: cpu a delivery, and the highest rate without a growing backlog."""
+    from bench.fanout import fanout as measure
+
+    _finish(measure(sockets=sockets, size=size, rate=rate, seconds=seconds), json)
+
+
+@app.command()
+def publish(size: Size = 128, seconds: Seconds = 5, json: Json = False) -> None:
+    """Acknowledged publishes over one realtime connection and over HTTP, one message a request."""
+    from bench.publish import publish as measure
+
+    _finish(measure(size=size, seconds=seconds), json)
+
+
+@app.command()
+def connections(count: Annotated[int, typer.Option(min=100, max=25_000)] = 10_000, json: Json = False) -> None:
+    """Resident memory of idle connections with one subscription each."""
+    from bench.connections import connections as measure
+
+    _finish(measure(count=count), json)
+
+
+def _finish(measured: Coroutine[Any, Any, Report], json_only: bool) -> None:
+    raise_file_limit()
+    sys.exit(print_report(uvloop.run(measured), json_only=json_only))
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,126 @@
+"""Publish: acknowledged messages a second, over one realtime connection and over HTTP, against bare work in the same run.
+
+The references: the publish script itself in a loop on the same engine settings, one message a call, pipelined and one by
+one; and for HTTP a FastAPI route that does nothing, driven by the same load generator.
+"""
+
+import asyncio
+import time
+
+from bench.processes import HOST, Node
+from bench.sockets import Frames, connect, frame
+
+TOPIC = "default/bench/publish"
+WINDOW = 1000
+"""Publishes in flight over one realtime connection; below what a node allows."""
+HTTP_CONNECTIONS = 32
+PIPELINE = 100
+"""Script calls in one write of the reference."""
+
+
+async def realtime(running: Node, *, size: int, seconds: float) -> tuple[float, list[str]]:
+    """Return acknowledged publishes a second over one connection with `WINDOW` in flight, and what went wrong."""
+    socket = await connect(running.url, running.token)
+    text = "x" * size
+    sent = answered = 0
+    positions: list[int] = []
+    faults: list[str] = []
+    deadline = time.monotonic() + seconds
+    finished = asyncio.Event()
+
+    def send(count: int) -> None:
+        nonlocal sent
+        ops = [
+            frame({"op": "publish", "id": n, "topic": TOPIC, "text": text, "publisher": "bench", "seq": n})
+            for n in range(sent + 1, sent + count + 1)
+        ]
+        socket.transport.write(b"".join(ops))
+        sent += count
+
+    def on_text(answer: bytes) -> None:
+        nonlocal answered
+        if b'"op":"published"' in answer:
+            answered += 1
+            at = answer.index(b'"offset":') + 9
+            positions.append(int(answer[at:].partition(b",")[0].partition(b"}")[0]))
+        elif b'"op":"error"' in answer:
+            faults.append(answer.decode())
+            finished.set()
+
+    frames = Frames(on_text)
+
+    def receive(chunk: bytes) -> None:
+        frames.receive(chunk)
+        if time.monotonic() < deadline:
+            send(WINDOW - (sent - answered))
+        elif answered == sent:
+            finished.set()
+
+    socket.receive = receive
+    started = time.monotonic()
+    send(WINDOW)
+    await asyncio.wait_for(finished.wait(), seconds + 30)
+    elapsed = time.monotonic() - started
+    socket.transport.abort()
+    if len(set(positions)) != len(positions) or len(positions) != sent:
+        faults.append(f"{sent} published, {len(set(positions))} different positions answered")
+    if positions != sorted(positions):
+        faults.append("the answers are out of order")
+    return answered / elapsed, faults
+
+
+async def http_rate(port: int, request: bytes, *, seconds: float, connections: int = HTTP_CONNECTIONS) -> float:
+    """Return requests a second over kept-alive connections, one request in flight each; only 200s count."""
+    deadline = time.monotonic() + seconds
+    answered = 0
+
+    class Client(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.buffer = b""
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self.transport = transport
+            transport.write(request)
+
+        def data_received(self, data: bytes) -> None:
+            nonlocal answered
+            self.buffer += data
+            head, end, body = self.buffer.partition(b"\r\n\r\n")
+            if not end or len(body) < _content_length(head):
+                return
+            if not head.startswith(b"HTTP/1.1 200"):
+                self.done.set_exception(ConnectionError(head.partition(b"\r\n")[0].decode()))
+                return
+            self.buffer = b""
+            answered += 1
+            if time.monotonic() < deadline:
+                self.transport.write(request)
+            else:
+                self.transport.abort()
+                self.done.set_result(None)
+
+    loop = asyncio.get_running_loop()
+    started = time.monotonic()
+    clients = [(await loop.create_connection(Client, HOST, port))[1] for _ in range(connections)]
+    await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), seconds + 30)
+    return answered / (time.monotonic() - started)
+
+
+def _content_length(head: bytes) -> int:
+    at = head.lower().index(b"content-length:") + 15
+    return int(head[at:].partition(b"\r\n")[0])
+
+
+def http_request(path: str, body: bytes, token: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nx-api-key: {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def publish_request(token: str, size: int) -> bytes:
+    data = (b"eHh4" * (size // 3 + 1))[: size * 4 // 12 * 4]
+    body = b'{"messages":[{"data":"' + data + b'"}]}'
+    return http_request("/v1/projects/default/topics/bench:publish", body, token)
