@@ -1,0 +1,249 @@
+"""The command line: words and options. What each command does is in `gateway.commands`, imported when it is called.
+
+`headrace --help` and shell completion must be quick, so nothing heavy is imported up here.
+"""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from gateway.commands.terminal import INTERRUPTED, MISUSED, fail
+
+if TYPE_CHECKING:
+    from gateway.commands.target import Target
+    from gateway.commands.topics import Api
+    from gateway.config import Config
+
+app = typer.Typer(
+    help="Headrace, a realtime message broker on Redis: publish, follow, resume without loss.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(help="List, create, show and delete topics.", no_args_is_help=True)
+config_app = typer.Typer(help="The node's configuration.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+app.add_typer(config_app, name="config")
+
+Topic = Annotated[str, typer.Argument(help="The topic's full name, PROJECT/TOPIC.", metavar="TOPIC")]
+Servers = Annotated[
+    list[str] | None,
+    typer.Option("--server", envvar="HEADRACE_SERVER", help="A node's URL, repeatable. [default: this machine]"),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(envvar="HEADRACE_TOKEN", help="The credential. [default: that of the node in --data]"),
+]
+DataDirectory = Annotated[Path, typer.Option("--data", envvar="HEADRACE_DATA", help="An embedded node's data.")]
+Json = Annotated[bool, typer.Option("--json", help="For scripts: JSON, one object a line.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file. [default: HEADRACE_CONFIG]")]
+
+DATA = Path("headrace-data")
+
+
+@app.command()
+def serve(
+    *,
+    config: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one. [default: 8080]")] = None,
+    redis: Annotated[str | None, typer.Option(help="A Redis' URL. [default: an embedded Valkey]")] = None,
+    data: Annotated[Path | None, typer.Option(help="The embedded Valkey's data. [default: headrace-data]")] = None,
+    name: Annotated[str | None, typer.Option(help="The node's name. [default: made up]")] = None,
+    advertise: Annotated[str | None, typer.Option(help="The URL that clients reach this node by.")] = None,
+) -> None:
+    """Run a node. Every option is also HEADRACE_<OPTION> in the environment and a key in the file."""
+    from gateway.commands.serving import serve as run
+
+    flags = {"host": host, "port": port, "redis": redis, "name": name, "advertise": advertise}
+    _exit(run(_load(config, {**flags, "data": str(data) if data else None})))
+
+
+@app.command("pub")
+def publish(
+    topic: Topic,
+    *,
+    files: Annotated[list[Path] | None, typer.Option("--file", help="Publish this file as one message.")] = None,
+    json_lines: Annotated[bool, typer.Option("--json-lines", help="Each message is a JSON value.")] = False,
+    binary: Annotated[bool, typer.Option("--binary", help="Bytes, even where they are UTF-8.")] = False,
+    attributes: Annotated[list[str] | None, typer.Option("--attribute", help="NAME=VALUE, on every message.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a message is tried for.")] = 30.0,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+    json: Json = False,
+) -> None:
+    """Publish the lines of standard input, or whole files, in order."""
+    from gateway.commands import publishing
+
+    if json_lines and binary:
+        fail("--json-lines and --binary exclude each other.", MISUSED)
+    kind: publishing.Kind = "json" if json_lines else "binary" if binary else "auto"
+    job = publishing.Job(topic, kind, _attributes(attributes or []), timeout)
+    _exit(_run(_publish(_target(servers, token, data), job, files or [], as_json=json)))
+
+
+async def _publish(target: "Target", job: Any, files: list[Path], *, as_json: bool) -> int:
+    from gateway.commands import intake, publishing
+
+    source = intake.read_files(files) if files else intake.read_lines(sys.stdin.buffer)
+    size = intake.size_of(files) if files else intake.size_of_stream(sys.stdin.buffer)
+    try:
+        return await publishing.run(target, job, intake.Reader(source), total_bytes=size, as_json=as_json)
+    except (OSError, intake.LineTooLong) as error:
+        fail(f"the input cannot be read: {error}")
+
+
+@app.command("sub")
+def subscribe(
+    topic: Topic,
+    *,
+    since: Annotated[str, typer.Option(help="now, earliest, last:N, time:MS or EPOCH-OFFSET.")] = "now",
+    count: Annotated[int | None, typer.Option(min=0, help="End after so many messages.")] = None,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+    json: Json = False,
+) -> None:
+    """Print a topic's messages as they come, each once and in order, over all reconnects."""
+    from gateway.commands import following
+    from headrace import parse_since
+
+    try:
+        request = following.Request(topic, parse_since(since), count, json)
+    except ValueError:
+        fail(f"--since {since!r} is not one of now, earliest, last:N, time:MS, EPOCH-OFFSET.", MISUSED)
+    _exit(_run(following.run(_target(servers, token, data), request)))
+
+
+@topics_app.command("list")
+def topics_list(
+    project: Annotated[str, typer.Argument(help="The project's name.")] = "default",
+    *,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+    json: Json = False,
+) -> None:
+    """List a project's topics, newest first."""
+    from gateway.commands import topics
+
+    topics.show_list(_api(servers, token, data), project, as_json=json)
+
+
+@topics_app.command("create")
+def topics_create(topic: Topic, *, servers: Servers = None, token: Token = None, data: DataDirectory = DATA) -> None:
+    """Create a topic."""
+    from gateway.commands import topics
+
+    topics.create(_api(servers, token, data), topic)
+
+
+@topics_app.command("show")
+def topics_show(
+    topic: Topic, *, servers: Servers = None, token: Token = None, data: DataDirectory = DATA, json: Json = False
+) -> None:
+    """Show a topic."""
+    from gateway.commands import topics
+
+    topics.show_one(_api(servers, token, data), topic, as_json=json)
+
+
+@topics_app.command("delete")
+def topics_delete(topic: Topic, *, servers: Servers = None, token: Token = None, data: DataDirectory = DATA) -> None:
+    """Delete a topic with its messages."""
+    from gateway.commands import topics
+
+    topics.delete(_api(servers, token, data), topic)
+
+
+@app.command("token")
+def mint_token(
+    subject: Annotated[str, typer.Argument(help="Whose token it is; stands in logs.")],
+    *,
+    pub: Annotated[list[str] | None, typer.Option(help="A topic, or a prefix and *, to publish to.")] = None,
+    sub: Annotated[list[str] | None, typer.Option(help="A topic, or a prefix and *, to follow.")] = None,
+    lifetime: Annotated[str, typer.Option("--expires", help="In how long: 30m, 12h, 7d or seconds.")] = "1h",
+    config: ConfigFile = None,
+    data: Annotated[Path | None, typer.Option(help="The embedded node's data. [default: headrace-data]")] = None,
+) -> None:
+    """Mint a token (a JWT signed with the secret key) and print it."""
+    from gateway.commands import tokens
+
+    loaded = _load(config, {"data": str(data) if data else None})
+    print(tokens.mint(loaded, subject=subject, publish=pub or [], subscribe=sub or [], lifetime=lifetime))
+
+
+@config_app.command("check")
+def config_check(config: ConfigFile = None, json: Json = False) -> None:
+    """Read the configuration, name every mistake, and explain every option."""
+    from gateway.commands import checking
+
+    checking.show(_load(config, {}), as_json=json)
+
+
+@app.command(
+    "bench",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+def bench(context: typer.Context) -> None:
+    """Measure: fanout, publish or connections."""
+    from bench.main import app as bench_app
+
+    bench_app(args=context.args or ["--help"], prog_name="headrace bench")
+
+
+def main() -> None:
+    """The command `headrace`."""
+    app()
+
+
+def _load(file: Path | None, flags: dict[str, object]) -> "Config":
+    from gateway.config import ConfigError, load
+
+    try:
+        return load(flags, file=file)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(f"headrace: {mistake}", file=sys.stderr)
+        raise typer.Exit(MISUSED) from None
+
+
+def _target(servers: list[str] | None, token: str | None, data: Path) -> "Target":
+    from gateway.commands.target import find
+
+    return find(servers or [], token, data=data)
+
+
+def _api(servers: list[str] | None, token: str | None, data: Path) -> "Api":
+    from gateway.commands.topics import Api
+
+    return Api(_target(servers, token, data))
+
+
+def _attributes(pairs: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            fail(f"--attribute {pair!r} is not NAME=VALUE.", MISUSED)
+        found[name] = value
+    return found
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _exit(status: int) -> NoReturn:
+    raise typer.Exit(status)
