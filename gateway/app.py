@@ -6,22 +6,15 @@ share: a browser page of a foreign origin is refused, one of an allowed origin g
 lifespan protocol here: `gateway.server` starts and ends what the node needs.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 from fastapi import FastAPI, Response
 
 from gateway import metrics as prometheus
 from gateway.admin import openapi, page
+from gateway.asgi import JSON_TYPE, AsgiApp, Event, HeaderList, Receive, Scope, Send
 from gateway.health import Health, alive_response
-
-Scope = MutableMapping[str, Any]
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 LEAN_PREFIX = "/v1/projects"
 STREAM_SUFFIX = ":stream"
@@ -30,7 +23,7 @@ CORS_MAX_AGE_SECONDS = 600
 """How long a browser may keep the answer to a preflight request."""
 
 CORS_METHODS = b"GET, POST, PUT, DELETE"
-CORS_HEADERS = b"authorization, content-type, last-event-id, x-api-key, x-headrace-key"
+CORS_HEADERS = b"authorization, content-type, idempotency-key, last-event-id, x-api-key"
 """What a page of an allowed origin may send."""
 
 
@@ -129,11 +122,11 @@ def _foreign(path: str) -> bytes:
     return orjson.dumps({"error": {"code": 403, "message": message, "status": "FORBIDDEN"}})
 
 
-def _allowed(origin: bytes) -> Headers:
+def _allowed(origin: bytes) -> HeaderList:
     return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
 
 
-def _preflight(origin: bytes) -> Headers:
+def _preflight(origin: bytes) -> HeaderList:
     return [
         *_allowed(origin),
         (b"access-control-allow-methods", CORS_METHODS),
@@ -142,7 +135,7 @@ def _preflight(origin: bytes) -> Headers:
     ]
 
 
-def _with_headers(send: Send, extra: Headers) -> Send:
+def _with_headers(send: Send, extra: HeaderList) -> Send:
     async def send_with_headers(event: Event) -> None:
         if event["type"] == "http.response.start":
             event = {**event, "headers": [*event.get("headers", ()), *extra]}
@@ -151,8 +144,8 @@ def _with_headers(send: Send, extra: Headers) -> Send:
     return send_with_headers
 
 
-async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    given = [*headers, (b"content-type", b"application/json")] if body else headers
+async def _answer(send: Send, status: int, body: bytes, headers: HeaderList) -> None:
+    given = [*headers, JSON_TYPE] if body else headers
     length = [(b"content-length", b"%d" % len(body))] if body else []
     await send({"type": "http.response.start", "status": status, "headers": [*given, *length]})
     await send({"type": "http.response.body", "body": body})

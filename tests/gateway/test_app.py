@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from gateway.app import AsgiApp, Dispatcher, Event, Receive, Scope, Send, build
+from gateway.app import Dispatcher, build
+from gateway.asgi import AsgiApp, Event, Receive, Scope, Send
 from gateway.health import Health, Readiness
 from gateway.metrics import CONTENT_TYPE, Metrics
 

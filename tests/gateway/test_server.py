@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway import server
-from gateway.app import Receive, Scope, Send
+from gateway.asgi import Receive, Scope, Send
 from gateway.metrics import Metrics
 from gateway.server import BindError, Parts, Stop, bind, run
 
@@ -52,6 +52,7 @@ class Diary:
             app=self.app,
             http=HttpToolsProtocol,
             websocket=WebSocketsSansIOProtocol,
+            connections=set(),
             metrics=Metrics(),
             loops={"loop": self.loop},
             drain=self.drain,
