@@ -1,0 +1,129 @@
+"""Real nodes for tests: `headrace serve` as a process, killed and restarted as a test likes, always cleaned up.
+
+with nodes.node() as node:                       # embedded engine, fresh data, a free port
+    node.kill(); node.restart()                  # same port, same data
+    node.kill_engine()                           # kill -9 of its Valkey
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+from servers import free_port
+
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.05
+
+
+class Node:
+    """One node's process, its address, and a token that may do everything."""
+
+    def __init__(self, data: Path, *, options: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.token = secrets.token_hex(16)
+        self.headers = {"x-api-key": self.token}
+        self._options = options
+        self._env = {"HEADRACE_SERVICE_TOKEN": self.token, **(env or {})}
+        self._log = data.parent / f"{data.name}.log"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a client command that talks to this node."""
+        return {**os.environ, "HEADRACE_SERVER": self.url, "HEADRACE_TOKEN": self.token}
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "gateway", "serve", "--port", str(self.port), "--data", str(self.data)]
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [*command, *self._options],
+                env={**os.environ, **self._env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def await_ready(self, *, seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self._child is not None
+            status = self._child.poll()
+            assert status is None, f"the node ended with status {status}:\n{self.log[-4000:]}"
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"the node did not become ready:\n{self.log[-4000:]}")
+
+    def kill(self) -> None:
+        """kill -9, as a machine that loses its power would."""
+        assert self._child is not None
+        self._child.kill()
+        self._child.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGTERM)
+        return self._child.wait(STOP_SECONDS)
+
+    def restart(self) -> None:
+        self.start()
+        self.await_ready()
+
+    def engine_pid(self) -> int | None:
+        """Return the process whose working directory is the node's data: its Valkey."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with suppress(OSError):
+                    engine = "valkey" in (entry / "comm").read_text() or "redis" in (entry / "comm").read_text()
+                    if engine and (entry / "cwd").readlink() == self.data.resolve():
+                        return int(entry.name)
+        return None
+
+    def kill_engine(self) -> None:
+        pid = self.engine_pid()
+        assert pid is not None, "the engine is not running"
+        os.kill(pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End whatever still runs of this node."""
+        if self._child is not None and self._child.poll() is None:
+            self.terminate()
+        pid = self.engine_pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def node(*, options: tuple[str, ...] = (), env: dict[str, str] | None = None) -> Iterator[Node]:
+    """Run a node with an embedded engine on fresh data."""
+    root = Path(tempfile.mkdtemp(prefix="headrace-node-"))
+    started = Node(root / "data", options=options, env=env)
+    try:
+        started.restart()
+        yield started
+    finally:
+        started.end()
+        shutil.rmtree(root, ignore_errors=True)
