@@ -1,0 +1,129 @@
+"""Rights: what a pattern covers, and what tries to look like it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import Forbidden, InvalidName
+from broker.names import MAX_NAME_BYTES, TopicName
+from broker.rights import MAX_PATTERNS, Principal, check_patterns, matches
+
+COVERED = [
+    ("p/t", "p/t"),
+    ("p/*", "p/t"),
+    ("p/*", "p/t/u/v"),
+    ("p/t*", "p/t"),
+    ("p/t*", "p/tt"),
+    ("p/t/*", "p/t/u"),
+    ("*", "p/t"),
+    ("p/ü*", "p/über"),
+]
+
+NOT_COVERED = [
+    ("p/t", "p/tt"),
+    ("p/t", "p/t/u"),
+    ("p/t", "P/t"),
+    ("p/tt", "p/t"),
+    ("p/*", "pp/t"),
+    ("p/*", "q/p/t"),
+    ("p/t/*", "p/t"),
+    ("p/t/*", "p/tu/v"),
+    ("p/t/*", "p"),
+    # A star counts at the end only, and only one does.
+    ("*/t", "p/t"),
+    ("p/*/u", "p/t/u"),
+    ("p/**", "p/t"),
+    # Nothing else is a pattern.
+    ("p/?", "p/t"),
+    ("p/[t]", "p/t"),
+    ("p/.*", "p/t"),
+    ("p/%", "p/t"),
+    ("p/>", "p/t"),
+    ("p/#", "p/t"),
+    ("", "p/t"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "topic"), COVERED)
+def test_a_pattern_covers(pattern: str, topic: str) -> None:
+    assert matches((pattern,), TopicName(topic))
+    assert matches(("x/y", pattern), TopicName(topic))
+
+
+@pytest.mark.parametrize(("pattern", "topic"), NOT_COVERED)
+def test_a_pattern_does_not_cover(pattern: str, topic: str) -> None:
+    assert not matches((pattern,), TopicName(topic))
+
+
+def test_no_pattern_covers_nothing() -> None:
+    assert not matches((), TopicName("p/t"))
+
+
+@given(st.text("abp/*", max_size=6), st.text("abp/", max_size=6))
+def test_a_pattern_is_a_name_or_the_beginning_of_one(pattern: str, topic: str) -> None:
+    expected = topic.startswith(pattern[:-1]) if pattern[-1:] == "*" else topic == pattern
+    assert matches((pattern,), TopicName(topic)) == expected
+
+
+TOPIC = TopicName("p/t")
+
+
+def test_publishing_and_following_are_two_rights() -> None:
+    publisher = Principal("me", publish=("p/*",))
+    publisher.require_publish(TOPIC)
+    with pytest.raises(Forbidden):
+        publisher.require_subscribe(TOPIC)
+    follower = Principal("me", subscribe=("p/*",))
+    follower.require_subscribe(TOPIC)
+    with pytest.raises(Forbidden):
+        follower.require_publish(TOPIC)
+    for caller in (publisher, follower):
+        assert caller.has_rights
+        with pytest.raises(Forbidden):
+            caller.require_operator()
+
+
+def test_the_operator_may_do_everything() -> None:
+    operator = Principal("me", operator=True)
+    operator.require_publish(TOPIC)
+    operator.require_subscribe(TOPIC)
+    operator.require_operator()
+    assert operator.has_rights
+
+
+def test_nobody_may_do_nothing() -> None:
+    nobody = Principal("me")
+    assert not nobody.has_rights
+    for require in (nobody.require_publish, nobody.require_subscribe):
+        with pytest.raises(Forbidden):
+            require(TOPIC)
+    # All patterns do not make an operator.
+    with pytest.raises(Forbidden):
+        Principal("me", publish=("*",), subscribe=("*",)).require_operator()
+
+
+@pytest.mark.parametrize(
+    ("expires_ms", "now_ms", "expired"), [(None, 10**15, False), (1000, 999, False), (1000, 1000, True), (0, 0, True)]
+)
+def test_expiry_is_the_first_moment_of_having_expired(expires_ms: int | None, now_ms: int, expired: bool) -> None:
+    assert Principal("me", expires_ms=expires_ms).has_expired(now_ms) is expired
+
+
+@pytest.mark.parametrize("pattern", ["*", "p/*", "p/t", "p/t/u*", "ü/*", "x" * MAX_NAME_BYTES + "*"])
+def test_good_patterns_are_taken(pattern: str) -> None:
+    assert check_patterns([pattern]) == (pattern,)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["", "**", "p/**", "*/t", "p/*/u", "p/*t*", "p/{t}", "p/[t]*", "p/?", "p\\*", "p/\n*", "\ud800", "x" * 256],
+)
+def test_bad_patterns_are_refused(pattern: str) -> None:
+    with pytest.raises(InvalidName):
+        check_patterns(["p/t", pattern])
+
+
+def test_patterns_are_counted() -> None:
+    assert len(check_patterns(["p/t"] * MAX_PATTERNS)) == MAX_PATTERNS
+    with pytest.raises(InvalidName):
+        check_patterns(["p/t"] * (MAX_PATTERNS + 1))
