@@ -62,8 +62,7 @@ class RedisStore:
     async def append(self, topic: TopicName, requests: Sequence[AppendRequest]) -> list[AppendOutcome]:
         keys = self._topic_keys(topic)
         args: list[Word] = [keys.live, MAX_ANNOUNCED_BYTES, self._once.max_records, self._once.max_age_ms]
-        for request in requests:
-            args += wire.request_args(request)
+        args += wire.publish_args(requests)
         try:
             reply = await self._commands.run(scripts.PUBLISH, (keys.log, keys.meta, keys.once), args, retry=False)
         except ReplyError as error:

@@ -18,6 +18,7 @@ from broker.messages import Entry, unpack
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName
 from broker.positions import Link, LogState, Position, parse_position
 from broker.store.base import (
+    SEQUENCE_WINDOW,
     Appended,
     AppendOutcome,
     AppendRequest,
@@ -47,17 +48,24 @@ def start_id(after: Position | None) -> str:
     return f"{after.epoch}-{after.offset + 1}" if after else "-"
 
 
-def request_args(request: AppendRequest) -> list[Word]:
-    args: list[Word] = [len(request.envelopes)]
-    match request.once:
-        case IdempotencyKey(scope, key):
-            args += ["k", once_id(scope, key), request.digest]
-        case PublisherSequence(scope, publisher, sequence):
-            args += ["s", once_id(scope, publisher), request.digest, sequence]
-        case None:
-            args.append("")
-    args += request.envelopes
-    return args
+def publish_args(requests: Sequence[AppendRequest]) -> list[Word]:
+    """Return the requests as `publish` takes them: the once fields that they touch, then each of them."""
+    fields: list[Word] = []
+    args: list[Word] = []
+    for request in requests:
+        args.append(len(request.envelopes))
+        match request.once:
+            case IdempotencyKey(scope, key):
+                fields.append(b"k" + once_id(scope, key))
+                args += ["k", request.digest]
+            case PublisherSequence(scope, publisher, sequence):
+                name = once_id(scope, publisher)
+                fields += [b"h" + name, b"p%s#%d" % (name, sequence % SEQUENCE_WINDOW)]
+                args += ["s", request.digest, sequence]
+            case None:
+                args.append("")
+        args += request.envelopes
+    return [len(fields), *fields, *args]
 
 
 def read_outcomes(requests: Sequence[AppendRequest], reply: Sequence[int]) -> list[AppendOutcome]:

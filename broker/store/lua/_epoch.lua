@@ -28,8 +28,9 @@ local function last_id()
   return found and found[1]
 end
 
-local function replication_id()
-  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local function replication_id(info)
+  local _, colon = string.find(info, 'master_replid:', 1, true)
+  return string.sub(info, colon + 1, colon + 40)
 end
 
 local function mint_epoch(previous, last, replid)
@@ -80,9 +81,9 @@ end
 
 -- What meta says, put right: the epoch as text, the next offset as a number.
 local function current_epoch(epoch, next_offset, replid)
-  local mine = replication_id()
-  if mine == replid then
+  local info = redis.call('INFO', 'replication')
+  if string.find(info, 'master_replid:' .. replid, 1, true) then
     return epoch, tonumber(next_offset)
   end
-  return begin_epoch(epoch, tonumber(next_offset), mine)
+  return begin_epoch(epoch, tonumber(next_offset), replication_id(info))
 end

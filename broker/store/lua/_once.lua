@@ -4,29 +4,35 @@
 --            v               '1', so that the key exists from the topic's creation on
 --            k<id>           a key's record: 'epoch:offset:count:time:digest'
 --            p<id>#<slot>    a publisher's record, slot = sequence % WINDOW: 'sequence:' and the same
---            h<id>           a publisher: 'lowest:highest:active ms:slots in use'
---            q<n>            the queue of k and h, oldest first: 'queued ms:field'
+--            h<id>           a publisher: four big-endian doubles, lowest and highest sequence, time ms when it was
+--                            last active, slots in use
+--            q<n>            the queue of k and h fields, oldest first: 'queued ms:field'
 --          meta's field `once` is 'head:tail:records:oldest ms' of that queue (head = tail: empty)
 -- ARGV:    none of its own
 -- RETURNS: nothing, it defines functions
-local WINDOW, CHANCES, SWEEP, CHUNK = 1024, 16, 64, 1000
+local WINDOW, CHANCES, SWEEP, CHUNK, RING = 1024, 16, 64, 1000, '>dddd'
 local queue
-local held, changed = {}, {}
+local changed = {}
 
 local function open_queue(text)
   local head, tail, records, oldest = string.match(text or '', '^(%d+):(%d+):(%d+):(%d+)$')
-  queue = { head = tonumber(head or 0), tail = tonumber(tail or 0) }
+  queue = { head = tonumber(head or 0), tail = tonumber(tail or 0), items = {} }
   queue.records, queue.oldest = tonumber(records or 0), tonumber(oldest or 0)
 end
 
 local function queue_text()
-  return table.concat({ int(queue.head), int(queue.tail), int(queue.records), int(queue.oldest) }, ':')
+  return int(queue.head) .. ':' .. int(queue.tail) .. ':' .. int(queue.records) .. ':' .. int(queue.oldest)
 end
 
 local function set_once(field, value)
-  held[field] = value
-  changed[#changed + 1] = field
-  changed[#changed + 1] = value
+  local at = #changed
+  changed[at + 1], changed[at + 2] = field, value
+end
+
+local function in_chunks(command, values)
+  for at = 1, #values, CHUNK do
+    redis.call(command, KEYS[3], unpack(values, at, math.min(at + CHUNK - 1, #values)))
+  end
 end
 
 local function enqueue(time, field)
@@ -38,76 +44,90 @@ local function enqueue(time, field)
 end
 
 local function flush_once()
-  for at = 1, #changed, CHUNK do
-    redis.call('HSET', KEYS[3], unpack(changed, at, math.min(at + CHUNK - 1, #changed)))
-  end
+  in_chunks('HSET', changed)
   changed = {}
 end
 
-local function load_once(fields)
-  for at = 1, #fields, CHUNK do
-    local values = redis.call('HMGET', KEYS[3], unpack(fields, at, math.min(at + CHUNK - 1, #fields)))
-    for index, value in ipairs(values) do
-      held[fields[at + index - 1]] = value
-    end
+-- Reads the items from the queue's head on that will probably be looked at.
+local function load_items(count)
+  local names = {}
+  for at = queue.head, math.min(queue.head + math.min(count, CHUNK), queue.tail) - 1 do
+    names[#names + 1] = 'q' .. int(at)
+  end
+  for index, value in ipairs(redis.call('HMGET', KEYS[3], unpack(names))) do
+    queue.items[queue.head + index - 1] = value or '0:'
   end
 end
 
-local function ring_fields(id, lowest, highest)
-  local fields = { 'h' .. id }
+local function head_item(ahead)
+  if not queue.items[queue.head] then
+    flush_once()
+    load_items(ahead)
+  end
+  return string.match(queue.items[queue.head], '^(%d+):(.?)(.*)$')
+end
+
+local function drop_ring(id, lowest, highest, gone)
+  gone[#gone + 1] = 'h' .. id
   for sequence = math.max(lowest, highest - WINDOW + 1), highest do
-    fields[#fields + 1] = 'p' .. id .. '#' .. sequence % WINDOW
+    gone[#gone + 1] = 'p' .. id .. '#' .. sequence % WINDOW
   end
-  return fields
 end
 
--- Removes the queue's head, or moves it to the tail (true) when it is a publisher that was active since.
--- Whatever was set before must be flushed.
-local function drop_head(chances)
-  local item = 'q' .. int(queue.head)
-  local queued, kind, id = string.match(redis.call('HGET', KEYS[3], item) or '', '^(%d+):(.)(.*)$')
+-- Takes the queue's head away: adds what it named to `gone`, or moves it to the tail (true) when it is a publisher
+-- that was active since it was queued. `ahead`: how many more will be looked at.
+local function drop_head(chances, ahead, gone)
+  local queued, kind, id = head_item(ahead)
   local moved = false
+  gone[#gone + 1] = 'q' .. int(queue.head)
   queue.head = queue.head + 1
-  redis.call('HDEL', KEYS[3], item)
   if kind == 'k' then
-    redis.call('HDEL', KEYS[3], 'k' .. id)
+    gone[#gone + 1] = 'k' .. id
     queue.records = queue.records - 1
   elseif kind == 'h' then
-    local ring = redis.call('HGET', KEYS[3], 'h' .. id) or '0:0:0:0'
-    local lowest, highest, active, used = string.match(ring, '^(%d+):(%d+):(%d+):(%d+)$')
-    moved = chances > 0 and tonumber(active) > tonumber(queued)
+    local ring = redis.call('HGET', KEYS[3], 'h' .. id)
+    local lowest, highest, active, used = struct.unpack(RING, ring)
+    moved = chances > 0 and active > tonumber(queued)
     if moved then
-      enqueue(tonumber(active), 'h' .. id)
-      flush_once()
+      enqueue(active, 'h' .. id)
     else
-      redis.call('HDEL', KEYS[3], unpack(ring_fields(id, tonumber(lowest), tonumber(highest))))
-      queue.records = queue.records - tonumber(used)
+      drop_ring(id, lowest, highest, gone)
+      queue.records = queue.records - used
     end
   end
   if queue.head < queue.tail then
-    local value = redis.call('HGET', KEYS[3], 'q' .. int(queue.head)) or '0:'
-    queue.oldest = tonumber(string.match(value, '^%d+'))
+    queue.oldest = tonumber((head_item(ahead)))
   end
   return moved
 end
 
-local function drop_old_once(now, max_age_ms)
-  local chances = CHANCES
-  for _ = 1, SWEEP do
-    if queue.head == queue.tail or queue.oldest > now - max_age_ms then
-      return
-    end
-    if drop_head(chances) then
+local function drop_while(condition, ahead)
+  local chances, gone = CHANCES, {}
+  while queue.head < queue.tail and condition() do
+    if drop_head(chances, ahead, gone) then
       chances = chances - 1
     end
   end
+  flush_once()
+  in_chunks('HDEL', gone)
+end
+
+local function drop_old_once(now, max_age_ms)
+  local left = SWEEP
+  if queue.head == queue.tail or queue.oldest > now - max_age_ms then
+    return
+  end
+  drop_while(function()
+    left = left - 1
+    return left >= 0 and queue.oldest <= now - max_age_ms
+  end, SWEEP + 1)
 end
 
 local function drop_excess_once(max_records)
-  local chances = CHANCES
-  while queue.records > max_records and queue.head < queue.tail do
-    if drop_head(chances) then
-      chances = chances - 1
-    end
+  local excess = queue.records - max_records
+  if excess > 0 then
+    drop_while(function()
+      return queue.records > max_records
+    end, excess + 1)
   end
 end

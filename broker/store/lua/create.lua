@@ -16,7 +16,7 @@ local last, last_epoch = redis.call('EXISTS', KEYS[1]) == 1 and last_id(), 0
 if last then
   last_epoch = split_id(last)
 end
-local replid = replication_id()
+local replid = replication_id(redis.call('INFO', 'replication'))
 local epoch = mint_epoch(tonumber(meta[2] or 0), last_epoch, replid)
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('XGROUP', 'CREATE', KEYS[1], 'none', '0', 'MKSTREAM')

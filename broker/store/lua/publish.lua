@@ -3,9 +3,10 @@
 -- Each request succeeds or fails alone and is appended whole or not at all. Out of memory refuses the call before it
 -- begins (no allow-oom). A call that appends nothing still writes, so that a WAIT behind it covers a duplicate's first.
 -- KEYS:    1 log (stream), 2 meta (hash), 3 once (hash)
--- ARGV:    1 live channel, 2 most envelope bytes to announce, 3 most once records, 4 their age ms; then each request:
---          envelope count, mode ('': not idempotent, 'k': key, 's': sequence), with a mode the id and the digest,
---          with 's' the sequence number, then the envelopes
+-- ARGV:    1 live channel, 2 most envelope bytes to announce, 3 most once records, 4 their age ms, 5 number of once
+--          fields, then these fields (one for a request with a key: its record; two for one with a sequence: the
+--          publisher's, its record), then each request: envelope count, mode ('': not idempotent, 'k': key,
+--          's': sequence), with a mode the digest, with 's' the sequence number, then the envelopes
 -- RETURNS: nil when there is no such topic; else four integers a request, status (0 appended, 1 duplicate,
 --          2 conflict, 3 stale sequence), epoch, first offset, time ms (zeros with 2 and 3)
 -- include: _epoch
@@ -18,101 +19,104 @@ if not meta[2] then
   return false
 end
 local epoch, next_offset = current_epoch(meta[1], meta[2], meta[3])
-local first_offset = next_offset
+local epoch_number, first_offset = tonumber(epoch), next_offset
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local time = math.max(now, tonumber(meta[4]))
 local time_text = int(time)
 local envelopes, sizes, bytes = {}, {}, 0
+local held, rings = {}, {}
 
 local function append(first, count)
-  local prefix = epoch .. '-'
   for index = first, first + count - 1 do
     local envelope = ARGV[index]
-    redis.call('XADD', KEYS[1], prefix .. int(next_offset), 't', time_text, 'm', envelope)
+    redis.call('XADD', KEYS[1], epoch .. '-' .. int(next_offset), 't', time_text, 'm', envelope)
     next_offset = next_offset + 1
-    envelopes[#envelopes + 1], sizes[#sizes + 1] = envelope, #envelope
+    local at = #sizes + 1
+    envelopes[at], sizes[at] = envelope, #envelope
     bytes = bytes + #envelope
   end
 end
 
--- Reads ARGV; collects the once fields that the requests name.
-local function parse_requests()
-  local requests, fields, at = {}, {}, 5
-  while at <= #ARGV do
-    local request = { count = tonumber(ARGV[at]), mode = ARGV[at + 1] }
-    at = at + 2
-    if request.mode ~= '' then
-      request.id, request.digest = ARGV[at], ARGV[at + 1]
-      at = at + 2
-      if request.mode == 'k' then
-        request.record = 'k' .. request.id
-      else
-        request.sequence = tonumber(ARGV[at])
-        at = at + 1
-        request.ring = 'h' .. request.id
-        request.record = 'p' .. request.id .. '#' .. request.sequence % WINDOW
-        fields[#fields + 1] = request.ring
-      end
-      fields[#fields + 1] = request.record
+local function load_fields(count)
+  for at = 6, count + 5, CHUNK do
+    local last = math.min(at + CHUNK - 1, count + 5)
+    for index, value in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV, at, last))) do
+      held[ARGV[at + index - 1]] = value
     end
-    request.first = at
-    at = at + request.count
-    requests[#requests + 1] = request
   end
-  return requests, fields
 end
 
--- What became of an earlier request with the same key or sequence: status, epoch, offset, time; nil when it is new.
-local function earlier(request)
-  local record = held[request.record]
-  if request.sequence then
-    local ring = held[request.ring]
-    if not ring then
-      return nil
-    end
-    if request.sequence <= tonumber(string.match(ring, '^%d+:(%d+)')) - WINDOW then
-      return STALE, 0, 0, 0
-    end
-    local sequence, rest = string.match(record or '', '^(%d+):(.*)$')
-    record = tonumber(sequence) == request.sequence and rest
+-- A publisher's lowest and highest sequence and slots in use, false when it is new.
+local function ring_of(field)
+  if rings[field] == nil then
+    rings[field] = held[field] and { struct.unpack(RING, held[field]) }
   end
-  if not record then
-    return nil
-  end
-  local at_epoch, offset, count, at_time, digest = string.match(record, '^(%d+):(%d+):(%d+):(%d+):(.*)$')
-  if digest ~= request.digest or tonumber(count) ~= request.count then
+  return rings[field]
+end
+
+local function verdict(record, digest, count)
+  local at_epoch, offset, held_count, at_time, held_digest = string.match(record, '^(%d+):(%d+):(%d+):(%d+):(.*)$')
+  if held_digest ~= digest or held_count ~= count then
     return CONFLICT, 0, 0, 0
   end
   return DUPLICATE, tonumber(at_epoch), tonumber(offset), tonumber(at_time)
 end
 
-local function remember(request, offset)
-  local record = table.concat({ epoch, int(offset), request.count, time_text, request.digest }, ':')
-  if not request.sequence then
+-- What became of an earlier request with the same key or sequence: status, epoch, offset, time; nil when it is new.
+local function earlier_key(field, digest, count)
+  if held[field] then
+    return verdict(held[field], digest, count)
+  end
+end
+
+local function earlier_sequence(ring, field, sequence, digest, count)
+  if not ring or sequence > ring[2] then
+    return nil
+  end
+  if sequence <= ring[2] - WINDOW then
+    return STALE, 0, 0, 0
+  end
+  local held_sequence, record = string.match(held[field] or '', '^(%d+):(.*)$')
+  if tonumber(held_sequence) == sequence then
+    return verdict(record, digest, count)
+  end
+end
+
+local function remember_key(field, record)
+  queue.records = queue.records + 1
+  held[field] = record
+  set_once(field, record)
+  enqueue(now, field)
+end
+
+local function remember_sequence(ring_field, field, sequence, record)
+  local ring = ring_of(ring_field)
+  if not ring then
+    ring = { sequence, sequence, now, 0 }
+    rings[ring_field] = ring
+    enqueue(now, ring_field)
+  end
+  if not held[field] then
+    ring[4] = ring[4] + 1
     queue.records = queue.records + 1
-    enqueue(now, request.record)
-    set_once(request.record, record)
-    return
   end
-  local lowest, highest, used = request.sequence, request.sequence, 0
-  local ring = held[request.ring]
-  if ring then
-    local low, high, slots = string.match(ring, '^(%d+):(%d+):%d+:(%d+)$')
-    lowest, highest, used = math.min(lowest, tonumber(low)), math.max(highest, tonumber(high)), tonumber(slots)
-  else
-    enqueue(now, request.ring)
+  ring[1], ring[2], ring[3] = math.min(ring[1], sequence), math.max(ring[2], sequence), now
+  ring.changed = true
+  held[field] = int(sequence) .. ':' .. record
+  set_once(field, held[field])
+end
+
+local function save_rings()
+  for field, ring in pairs(rings) do
+    if ring and ring.changed then
+      set_once(field, struct.pack(RING, ring[1], ring[2], ring[3], ring[4]))
+    end
   end
-  if not held[request.record] then
-    used = used + 1
-    queue.records = queue.records + 1
-  end
-  set_once(request.ring, table.concat({ int(lowest), int(highest), int(now), used }, ':'))
-  set_once(request.record, int(request.sequence) .. ':' .. record)
 end
 
 local function announce()
-  local header = { BATCH, tonumber(meta[1]), first_offset - 1, tonumber(epoch), first_offset, time, sizes }
+  local header = { BATCH, tonumber(meta[1]), first_offset - 1, epoch_number, first_offset, time, sizes }
   local bodies = ''
   if bytes > tonumber(ARGV[2]) then
     header[7] = #sizes
@@ -123,35 +127,51 @@ local function announce()
   redis.call('SPUBLISH', ARGV[1], struct.pack('>I4', #packed) .. packed .. bodies)
 end
 
-local requests, fields = parse_requests()
-local keyed = #fields > 0
-if keyed then
+local fields = tonumber(ARGV[5])
+if fields > 0 then
   open_queue(meta[6])
   drop_old_once(now, tonumber(ARGV[4]))
-  load_once(fields)
+  load_fields(fields)
 end
-local answer = {}
-for _, request in ipairs(requests) do
-  local status, at_epoch, offset, at_time
-  if request.record then
-    status, at_epoch, offset, at_time = earlier(request)
+local answer, field, at = {}, 6, fields + 6
+while at <= #ARGV do
+  local count, mode, digest, sequence, ring_field, status, at_epoch, offset, at_time = ARGV[at], ARGV[at + 1]
+  at = at + 2
+  if mode == 'k' then
+    digest, at = ARGV[at], at + 1
+    status, at_epoch, offset, at_time = earlier_key(ARGV[field], digest, count)
+  elseif mode == 's' then
+    digest, sequence, at = ARGV[at], tonumber(ARGV[at + 1]), at + 2
+    ring_field, field = ARGV[field], field + 1
+    status, at_epoch, offset, at_time = earlier_sequence(ring_of(ring_field), ARGV[field], sequence, digest, count)
   end
   if not status then
-    status, at_epoch, offset, at_time = APPENDED, tonumber(epoch), next_offset, time
-    append(request.first, request.count)
-    if request.record then
-      remember(request, offset)
+    status, at_epoch, offset, at_time = APPENDED, epoch_number, next_offset, time
+    append(at, count)
+    if digest then
+      local record = epoch .. ':' .. int(offset) .. ':' .. count .. ':' .. time_text .. ':' .. digest
+      if sequence then
+        remember_sequence(ring_field, ARGV[field], sequence, record)
+      else
+        remember_key(ARGV[field], record)
+      end
     end
   end
-  local at = #answer
-  answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = status, at_epoch, offset, at_time
+  if digest then
+    field = field + 1
+  end
+  at = at + count
+  local to = #answer
+  answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = status, at_epoch, offset, at_time
 end
-if keyed then
+local once = meta[6] or ''
+if fields > 0 then
+  save_rings()
   flush_once()
   drop_excess_once(tonumber(ARGV[3]))
-  redis.call('HSET', KEYS[2], 'once', queue_text())
+  once = queue_text()
 end
-redis.call('HSET', KEYS[2], 'next', int(next_offset), 'time', time_text, 'bytes', int(meta[5] + bytes))
+redis.call('HSET', KEYS[2], 'next', int(next_offset), 'time', time_text, 'bytes', int(meta[5] + bytes), 'once', once)
 if bytes > 0 then
   announce()
 end
