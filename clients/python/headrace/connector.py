@@ -66,6 +66,7 @@ class Connector(Generic[P, F]):
         self._paused = False
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._welcomed_at: float | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self.state = State(connected=False)
@@ -140,10 +141,10 @@ class Connector(Generic[P, F]):
     def _arm(self) -> None:
         """Set the timer, unless one is set that rings before: it will look again."""
         due = self._protocol.next_due(self.now())
-        if due is None or self.error is not None or (self._timer is not None and self._timer.when() <= due):
+        if due is None or self.error is not None or (self._timer is not None and self._timer_due <= due):
             return
         self._disarm()
-        self._timer = self._loop.call_at(due, self._tick)
+        self._timer, self._timer_due = self._loop.call_at(due, self._tick), due
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -1,0 +1,188 @@
+"""The client against protocol/vectors.json, which the server's tests read too."""
+
+import json
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from headrace.dialects import DIALECTS
+from headrace.failover import Verdict, verdict_of_close
+from headrace.following import Following
+from headrace.frames import (
+    read_error,
+    read_missing,
+    read_published,
+    read_recovery,
+    read_started,
+    read_topic,
+    read_welcome,
+)
+from headrace.messages import Gap
+from headrace.positions import Since, checked_since, parse_since, since_field
+from headrace.protocol import Arrived, Ended, Protocol
+
+VECTORS = json.loads((Path(__file__).parents[3] / "protocol" / "vectors.json").read_text())
+NOW = 100.0
+
+
+def named(key: str) -> list[object]:
+    return [pytest.param(case, id=case["name"]) for case in VECTORS[key]]
+
+
+def raw(value: object) -> object:
+    """Turn `{"$bytes": hex}` into bytes."""
+    if isinstance(value, dict):
+        if value.keys() == {"$bytes"}:
+            return bytes.fromhex(value["$bytes"])
+        return {key: raw(part) for key, part in value.items()}
+    return [raw(part) for part in value] if isinstance(value, list) else value
+
+
+def forms(case: dict[str, object]) -> list[tuple[str, bytes]]:
+    found = [("json", str(case["json"]).encode())] if "json" in case else []
+    return found + ([("msgpack", bytes.fromhex(str(case["msgpack"])))] if "msgpack" in case else [])
+
+
+@pytest.mark.parametrize("case", named("server_frames"))
+def test_server_frames_are_read(case) -> None:
+    for name, data in forms(case):
+        dialect = DIALECTS[name]
+        frame = dialect.decode(data)
+        if len(forms(case)) == 1 or "$bytes" not in json.dumps(case["map"]):
+            assert frame == raw(case["map"])
+        match frame["op"]:
+            case "message":
+                check_message(dialect.message(frame), case["message"])
+            case "welcome":
+                assert read_welcome(frame).ping_ms == frame["ping_ms"]
+            case "subscribed":
+                assert since_field(read_started(frame).after) == frame["after"]
+                assert len(read_missing(frame)) == len(frame["missing"])
+            case "gap":
+                assert read_topic(frame) and read_recovery(frame) and read_missing(frame) is not None
+            case "published":
+                assert read_published(frame).duplicate is frame.get("duplicate", False)
+            case "error":
+                error = read_error(frame)
+                assert (error.code, error.reason, error.retry_ms) == (
+                    frame["code"],
+                    frame["reason"],
+                    frame.get("retry_ms"),
+                )
+            case op:
+                assert op in ("ok", "pong")
+
+
+def check_message(message, content) -> None:
+    assert (message.topic, message.position.epoch, message.position.offset, message.time_ms, message.kind) == (
+        content["topic"],
+        content["epoch"],
+        content["offset"],
+        content["time"],
+        content["kind"],
+    )
+    assert message.attributes == content.get("attributes", {})
+    if message.kind == "json":
+        assert message.json() == json.loads(bytes.fromhex(content["hex"]))
+    else:
+        assert message.data == bytes.fromhex(content["hex"])
+
+
+PUBLISHES = [case for case in VECTORS["client_frames"] if case["map"]["op"] == "publish"]
+
+
+@pytest.mark.parametrize("case", PUBLISHES, ids=lambda case: case["name"])
+def test_payloads_are_written_as_the_vectors_have_them(case) -> None:
+    kind, stored = case["payload"]["kind"], bytes.fromhex(case["payload"]["hex"])
+    for name, data in forms(case):
+        dialect = DIALECTS[name]
+        vector = {"kind": "binary"} | dialect.decode(data)
+        for key, value in dialect.payload(kind, stored).items():
+            written = (
+                json.loads(vector[key]) == json.loads(value) if isinstance(value, bytes) and kind == "json" else None
+            )
+            assert written or vector[key] == value
+
+
+@pytest.mark.parametrize("case", named("client_frames"))
+def test_frames_are_written_as_the_vectors_have_them(case) -> None:
+    for name, data in forms(case):
+        dialect = DIALECTS[name]
+        frame = json.loads(data) if name == "json" else msgpack.unpackb(data)
+        assert dialect.decode(dialect.encode(frame)) == frame
+        if data == data.replace(b" ", b""):
+            assert dialect.encode(frame) == data
+
+
+@pytest.mark.parametrize("case", named("sequences"))
+def test_sequences_lead_to_the_same_state(case) -> None:
+    protocol = Protocol[str, str](dialect=DIALECTS["json"], publisher="p", client="t")
+    protocol.connect(NOW)
+    for topic, since in case["since"].items():
+        protocol.follow(topic, checked_since(since), topic)
+    ids = {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing(NOW)) if "topic" in frame}
+    for step in case["steps"]:
+        frame = step["frame"]
+        known = frame.get("topic") in followed(protocol)
+        if frame["op"] == "message" and known:
+            subscribe_if_asked(protocol, frame["topic"], ids)
+        if frame["op"] == "subscribed":
+            reconnect_if_live(protocol, frame["topic"], ids)
+            frame = frame | {"id": ids[frame["topic"]]}
+        events = protocol.receive([json.dumps(frame).encode()], NOW)
+        assert outcome(events, frame, known=known) == step["outcome"]
+        assert {topic: since_field(place) for topic, place in places(protocol).items()} == step["resume"]
+
+
+def subscribe_if_asked(protocol: Protocol[str, str], topic: str, ids: dict[str, int]) -> None:
+    """No `message` comes before `subscribed`: where a vector leaves that out, it went well."""
+    following = followed(protocol)[topic]
+    if following.phase.name == "ASKED":
+        place = since_field(following.resume)
+        frame = {"op": "subscribed", "id": ids[topic], "topic": topic, "after": place, "recovery": "complete"}
+        protocol.receive([json.dumps(frame | place | {"missing": []}).encode()], NOW)
+
+
+def reconnect_if_live(protocol: Protocol[str, str], topic: str, ids: dict[str, int]) -> None:
+    """A second `subscribed` in a vector stands on a new connection."""
+    if followed(protocol)[topic].phase.name == "LIVE":
+        protocol.disconnect()
+        protocol.connect(NOW)
+        ids |= {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing(NOW)) if "topic" in frame}
+
+
+def followed(protocol: Protocol[str, str]) -> dict[str, Following]:
+    return {topic: following for topic, (following, _) in protocol._followed.items()}
+
+
+def places(protocol: Protocol[str, str]) -> dict[str, Since]:
+    return {topic: following.resume for topic, following in followed(protocol).items()}
+
+
+def outcome(events: list[object], frame: dict[str, object], *, known: bool) -> str:
+    if any(isinstance(event, Ended) for event in events):
+        return "ended"
+    if any(isinstance(event, Arrived) and isinstance(event.item, Gap) for event in events):
+        return "reported"
+    if frame["op"] != "message" or not known:
+        return "nothing"
+    return "delivered" if events else "dropped"
+
+
+@pytest.mark.parametrize("case", VECTORS["since"], ids=lambda case: case["text"])
+def test_since_words(case) -> None:
+    assert since_field(parse_since(case["text"])) == case["value"]
+    assert since_field(checked_since(case["value"])) == case["value"]
+
+
+@pytest.mark.parametrize("text", VECTORS["invalid_since"])
+def test_invalid_since_words(text) -> None:
+    with pytest.raises(ValueError):
+        parse_since(text)
+
+
+@pytest.mark.parametrize("case", VECTORS["closes"], ids=lambda case: str(case["code"]))
+def test_close_codes(case) -> None:
+    expected = {True: Verdict.COME_BACK, False: Verdict.NEVER, "fresh_token": Verdict.FRESH_TOKEN}
+    assert verdict_of_close(case["code"]) is expected[case["comes_back"]]
