@@ -27,9 +27,9 @@ class LineTooLong(Exception):
 
 
 def split_lines(rest: bytes, chunk: bytes) -> tuple[list[bytes], bytes]:
-    """Return the complete lines in `rest + chunk`, without their line ends, and what remains."""
+    """Return the complete lines in `rest + chunk` without their newlines, and what remains; a carriage return stays."""
     *lines, rest = (rest + chunk).split(b"\n")
-    return [line.removesuffix(b"\r") for line in lines], rest
+    return lines, rest
 
 
 def read_files(paths: Sequence[Path]) -> Iterator[list[bytes]]:
@@ -48,7 +48,7 @@ def read_lines(stream: BinaryIO) -> Iterator[list[bytes]]:
         if lines:
             yield lines
     if rest:
-        yield [rest.removesuffix(b"\r")]
+        yield [rest]
 
 
 class Reader:
