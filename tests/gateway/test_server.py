@@ -94,7 +94,7 @@ async def refuses(url: str) -> bool:
 
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while not await check():  # noqa: ASYNC110  (a real server is polled)
+        while not await check():
             await asyncio.sleep(0.01)
 
 

@@ -57,7 +57,7 @@ def test_a_file_is_one_message(tmp_path: Path) -> None:
 
 async def test_a_line_is_there_before_the_pipe_brings_the_next() -> None:
     read_end, write_end = os.pipe()
-    with open(read_end, "rb") as stream, open(write_end, "wb", buffering=0) as pipe:  # noqa: ASYNC230, PTH123
+    with open(read_end, "rb") as stream, open(write_end, "wb", buffering=0) as pipe:  # noqa: PTH123
         chunks = aiter(Reader(read_lines(stream)))
         async with asyncio.timeout(10):
             pipe.write(b"one\n")
