@@ -32,6 +32,7 @@ from redis.retry import Retry
 START_SECONDS = 10.0
 CLUSTER_SECONDS = 30.0
 POLL_SECONDS = 0.01
+FAILOVER_SECONDS = 0.5
 START_ATTEMPTS = 3
 """A port that was free a moment ago may be taken by the time the server binds it."""
 
@@ -253,8 +254,8 @@ class Cluster:
             node.flush()
 
     def owner(self, slot: int) -> Server:
-        """The node that says itself that it serves `slot`."""
-        for node in (*self.nodes, *self.replicas):
+        """The node that says itself that it serves `slot`; in doubt the one promoted last."""
+        for node in (*self.replicas, *self.nodes):
             if node.alive and _serves(node, slot):
                 return node
         raise AssertionError(f"nobody serves slot {slot}")
@@ -286,6 +287,18 @@ class Cluster:
         self.begin_migration(slot, target)
         self.move_keys(slot, source, target)
         self.finish_migration(slot, target)
+
+    def promote(self, replica: Server, slot: int) -> None:
+        """Fail the slot's primary over to its replica, as an operator does: nothing is lost."""
+
+        def is_promoted() -> bool:
+            if self.owner(slot) is not replica:
+                # An attempt may lapse unheard while the cluster is young.
+                replica.command("CLUSTER", "FAILOVER")
+                time.sleep(FAILOVER_SECONDS)
+            return self.owner(slot) is replica
+
+        eventually(is_promoted, seconds=CLUSTER_SECONDS, what="the failover")
 
     def other_than(self, node: Server) -> Server:
         return next(other for other in self.nodes if other is not node)

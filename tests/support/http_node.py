@@ -1,0 +1,181 @@
+"""A real uvicorn server on port 0 with our HTTP protocol class, and raw sockets to talk to it."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from broker.catalog import AutoCreate, Catalog, CatalogDefaults
+from broker.names import TopicName
+from broker.publish import Publisher
+from broker.rights import Principal
+from broker.store.memory import MemoryStore
+from gateway.auth import Authenticator
+from gateway.config import Auth, Config, Secret
+from gateway.http import http_protocol
+from gateway.metrics import Metrics
+from gateway.reception import Bounds
+from gateway.session import Census
+from gateway.tokens import mint
+
+OPERATOR = "operator-token-for-tests"
+SECRET = Secret("a secret key of the node, long enough to sign with")
+
+PATIENCE_SECONDS = 10.0
+
+
+async def eventually(condition: Callable[[], object], what: str = "the condition") -> None:
+    """Return once `condition()` is true, fail after `PATIENCE_SECONDS`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come"
+        await asyncio.sleep(0.005)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def token(*, publish: tuple[str, ...] = (), subscribe: tuple[str, ...] = (), seconds: int = 600) -> str:
+    """Return a JWT that the nodes of `Node` accept."""
+    return mint(
+        SECRET, subject="tester", publish=publish, subscribe=subscribe, lifetime_seconds=seconds, now_ms=now_ms()
+    )
+
+
+@dataclass
+class Node:
+    """The services that a `Context` holds, over a memory store. `hub` is set by the tests that need one."""
+
+    auto_create: AutoCreate = AutoCreate.NONE
+    anonymous: Principal | None = None
+    origins: tuple[str, ...] = ()
+    hub: Any = None
+    announced: Callable[[TopicName, bytes], None] = lambda topic, payload: None
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        anonymous = self.anonymous or Principal("@anonymous")
+        self.config = Config(
+            service_token=Secret(OPERATOR),
+            secret_key=SECRET,
+            allowed_origins=self.origins,
+            auth=Auth(anonymous_publish=anonymous.publish, anonymous_subscribe=anonymous.subscribe),
+        )
+        self.now_ms: Callable[[], int] = now_ms
+        self.store = MemoryStore(now_ms=now_ms, announce=lambda topic, payload: self.announced(topic, payload))
+        defaults = CatalogDefaults(auto_create=self.auto_create)
+        self.catalog = Catalog(self.store, monotonic=time.monotonic, defaults=defaults)
+        self.publisher = Publisher(self.store, self.catalog, observer=self.metrics, monotonic=time.monotonic)
+        self.auth = Authenticator(self.config, now_ms=now_ms, monotonic=time.monotonic)
+
+
+class _Server(uvicorn.Server):
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+
+@dataclass
+class Served:
+    """A server that is listening."""
+
+    port: int
+    census: Census
+    metrics: Metrics
+    server: uvicorn.Server
+    ended: "asyncio.Task[None]"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def connect(self) -> "Peer":
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return Peer(reader, writer)
+
+    async def stop(self) -> None:
+        self.server.should_exit = True
+        await asyncio.wait_for(asyncio.shield(self.ended), PATIENCE_SECONDS)
+
+
+@dataclass
+class Peer:
+    """A raw client. Every read has a deadline."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def read_until(self, end: bytes) -> bytes:
+        return await asyncio.wait_for(self.reader.readuntil(end), PATIENCE_SECONDS)
+
+    async def read_response(self) -> tuple[int, dict[str, str], bytes]:
+        """Read one response with a Content-Length."""
+        head = (await self.read_until(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.strip().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        length = int(headers.get("content-length", "0"))
+        body = await asyncio.wait_for(self.reader.readexactly(length), PATIENCE_SECONDS)
+        return int(first.split(" ")[1]), headers, body
+
+    async def read_to_end(self) -> bytes:
+        """Return what comes until the server closes; a reset ends it too."""
+        parts = []
+        with contextlib.suppress(ConnectionError):
+            while part := await asyncio.wait_for(self.reader.read(65536), PATIENCE_SECONDS):
+                parts.append(part)
+        return b"".join(parts)
+
+    async def is_closed(self) -> bool:
+        """Wait until the server has closed; False when it says anything first."""
+        return await self.read_to_end() == b""
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        """Vanish without a goodbye."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.writer.transport.abort()
+
+
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    app: AsgiApp, *, bounds: Bounds | None = None, census: Census | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Served]:
+    """Serve `app` as a node does."""
+    census = census or Census(connections=1000, connections_per_address=1000)
+    metrics = metrics or Metrics()
+    protocol = http_protocol(bounds or Bounds(), census, metrics)
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app,
+        http=protocol,  # type: ignore[arg-type]
+        ws="none",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    ended = asyncio.create_task(server.serve(sockets=[listener]))
+    await eventually(lambda: server.started or ended.done(), "the server")
+    try:
+        yield Served(listener.getsockname()[1], census, metrics, server, ended)
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(ended, PATIENCE_SECONDS)
