@@ -6,11 +6,12 @@ turns for all of them, and one `Outbox` writes what a loop turn has brought. A s
 """
 
 import asyncio
+import logging
 from math import ceil
 from sys import intern
 from typing import Protocol
 
-from broker.errors import LimitExceeded
+log = logging.getLogger(__name__)
 
 MAX_DELAY_TURNS = 100_000
 """Of the wheel; a later deadline is looked at then and armed again."""
@@ -29,22 +30,21 @@ class Census:
         self._by_address: dict[str, int] = {}
         self.total = 0
 
-    def enter(self, address: str) -> None:
-        """Count one connection in, or raise `LimitExceeded` and count nothing."""
+    def enter(self, address: str) -> bool:
+        """Count one more of `address`, or return False, counting nothing, where a cap is reached."""
         here = self._by_address.get(address, 0)
-        if self.total >= self._limit:
-            raise LimitExceeded("This node has as many connections as it takes.")
-        if here >= self._limit_per_address:
-            raise LimitExceeded("There are too many connections from this address.")
+        if self.total >= self._limit or here >= self._limit_per_address:
+            return False
         self._by_address[address] = here + 1
         self.total += 1
+        return True
 
     def leave(self, address: str) -> None:
-        """Count out one connection that had entered."""
-        here = self._by_address.pop(address) - 1
-        if here:
-            self._by_address[address] = here
-        self.total -= 1
+        """Count out one connection that had entered; one that had not changes nothing."""
+        here = self._by_address.pop(address, 0)
+        if here > 1:
+            self._by_address[address] = here - 1
+        self.total -= here > 0
 
     def of(self, address: str) -> int:
         return self._by_address.get(address, 0)
@@ -66,14 +66,14 @@ class Wheel:
     """
 
     def __init__(self, *, grain_seconds: float = 1.0) -> None:
-        self._grain = grain_seconds
+        self.grain_seconds = grain_seconds
         self._buckets: dict[int, set[Timed]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self.now = 1
 
     def turns(self, seconds: float) -> int:
         """Return how many turns surely cover `seconds`."""
-        return min(ceil(seconds / self._grain) + 1, MAX_DELAY_TURNS)
+        return min(ceil(seconds / self.grain_seconds) + 1, MAX_DELAY_TURNS)
 
     def arm(self, timed: Timed, seconds: float) -> None:
         """Wake `timed` after `seconds`; an earlier arming is replaced."""
@@ -81,7 +81,7 @@ class Wheel:
         timed.due = self.now + self.turns(seconds)
         self._buckets.setdefault(timed.due, set()).add(timed)
         if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_later(self._grain, self._run)
+            self._handle = asyncio.get_running_loop().call_later(self.grain_seconds, self._run)
 
     def disarm(self, timed: Timed) -> None:
         bucket = self._buckets.get(timed.due)
@@ -95,8 +95,10 @@ class Wheel:
         """Wake all that are due now."""
         self.now += 1
         for timed in self._buckets.pop(self.now, ()):
-            timed.due = 0
-            timed.on_due()
+            # One that was woken before it in this turn may have disarmed it.
+            if timed.due == self.now:
+                timed.due = 0
+                _wake(timed)
 
     def stop(self) -> None:
         """Wake nobody any more."""
@@ -111,7 +113,15 @@ class Wheel:
             self.turn()
         finally:
             if self._buckets:
-                self._handle = asyncio.get_running_loop().call_later(self._grain, self._run)
+                self._handle = asyncio.get_running_loop().call_later(self.grain_seconds, self._run)
+
+
+def _wake(timed: Timed) -> None:
+    try:
+        timed.on_due()
+    except Exception:
+        # The others of this turn are woken all the same.
+        log.exception("a socket's deadline failed")
 
 
 class Bucket:

@@ -5,7 +5,6 @@ concatenated around a prefix that a topic has once, a JSON payload is spliced as
 every subscriber as it stands. Pure.
 """
 
-import struct
 from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from broker.messages import Entry, Kind
 from broker.names import TopicName
 from broker.positions import Position, Range, Recovery
 from broker.store.base import Appended
+from gateway.framing import framed
 from gateway.realtime.wire import Refused, Request, RequestId, read_json, read_msgpack
 
 MAX_PREFIXES = 4096
@@ -196,16 +196,6 @@ _PACKED_OFFSET: bytes = msgpack.packb("offset")
 _PACKED_TIME: bytes = msgpack.packb("time")
 _PACKED_ATTRIBUTES: bytes = msgpack.packb("attributes")
 _PACKED_KINDS: dict[Kind, bytes] = {kind: b"".join(map(msgpack.packb, ("kind", kind.value, "data"))) for kind in Kind}
-
-
-def framed(first: int, payload: bytes) -> bytes:
-    """Return `payload` behind the header of an unmasked, unfragmented frame (RFC 6455 section 5.2)."""
-    length = len(payload)
-    if length < 126:
-        return struct.pack("!BB", first, length) + payload
-    if length < 65536:
-        return struct.pack("!BBH", first, 126, length) + payload
-    return struct.pack("!BBQ", first, 127, length) + payload
 
 
 def _payload(kind: Kind, payload: bytes) -> bytes:

@@ -1,0 +1,68 @@
+"""The realtime endpoint: the room that opens realtime sockets, and the node's WebSocket front with it inside."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.handshake import Front, Handshake, Opening
+from gateway.realtime.connection import Connection, Shared
+from gateway.realtime.frames import Node
+from gateway.session import Census, Outbox, Wheel
+from gateway.websocket import Services
+
+if TYPE_CHECKING:
+    from gateway.context import Context
+
+PATH = "/v1/realtime"
+
+SPREAD_MS = 2000
+"""Over how long clients spread their return after a restart: 10,000 of them make 5,000 handshakes a second."""
+
+
+class Endpoint:
+    """The room at `PATH`."""
+
+    def __init__(self, context: "Context", node: Services) -> None:
+        self._shared = Shared(context, node, node_facts(context))
+        self.subprotocols = tuple(self._shared.dialects)
+
+    def open(self, transport: asyncio.Transport, opening: Opening) -> Connection:
+        return Connection(transport, self._shared, opening)
+
+
+def node_facts(context: "Context") -> Node:
+    config, limits = context.config, context.config.limits
+    return Node(
+        name=config.name,
+        servers=tuple(url for url in (advertised(config.advertise, config.host, config.port),) if url),
+        ping_ms=round(limits.ping_seconds * 1000),
+        spread_ms=SPREAD_MS,
+        message_bytes=limits.message_bytes,
+        frame_bytes=limits.frame_bytes,
+        subscriptions=limits.subscriptions_per_connection,
+        in_flight=limits.in_flight_publishes,
+    )
+
+
+def advertised(url: str, host: str, port: int) -> str:
+    """Return the base URL by which clients reach this node; "" where it cannot be known."""
+    if url or host in ("", "0.0.0.0", "::"):
+        return url
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def front(context: "Context", *, census: Census | None = None, grain_seconds: float = 1.0) -> Front:
+    """Return the node's WebSocket front with this room in it. `grain_seconds` is how finely deadlines are met."""
+    limits = context.config.limits
+    node = Services(
+        limits=limits,
+        metrics=context.metrics,
+        census=census or Census(connections=limits.connections, connections_per_address=limits.connections_per_address),
+        wheel=Wheel(grain_seconds=grain_seconds),
+        outbox=Outbox(),
+    )
+    return Front(node, context.auth, {PATH: Endpoint(context, node)})
+
+
+def protocol_class(context: "Context") -> type[Handshake]:
+    """Return what uvicorn takes as `ws=`; its `front.drain()` ends the sockets."""
+    return front(context).protocol_class()
