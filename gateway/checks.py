@@ -67,6 +67,8 @@ def _names(config: "Config") -> Iterator[Finding]:
             or url.scheme not in ("http", "https")
             or not url.hostname
             or url.path.strip("/")
+            or url.query
+            or url.fragment
             or "@" in url.netloc
         ):
             yield "advertise", "must be http://host:port or https://host:port, nothing behind it"

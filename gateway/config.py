@@ -29,10 +29,10 @@ from gateway.options import (
     describe,
     flatten,
     line_of,
+    nearest,
     option,
     options_of,
     read_value,
-    suggestion,
 )
 
 __all__ = ["Auth", "Config", "ConfigError", "Embedded", "Limits", "Log", "Mistake", "Secret", "explain", "load"]
@@ -273,7 +273,9 @@ def _from_file(path: Path | None, mistakes: list[Mistake]) -> Layer:
         if key in OPTIONS:
             yield key, given, place
         else:
-            mistakes.append(Mistake(place, f"there is no such option{suggestion(key, [*OPTIONS, *_SECTIONS])}"))
+            near = nearest(key, [*OPTIONS, *_SECTIONS])
+            hint = f"; did you mean {near}?" if near else ""
+            mistakes.append(Mistake(place, f"there is no such option{hint}"))
 
 
 def _from_environment(environment: Mapping[str, str], mistakes: list[Mistake]) -> Layer:
@@ -284,8 +286,12 @@ def _from_environment(environment: Mapping[str, str], mistakes: list[Mistake]) -
             continue
         if name in variables and not given.startswith("tcp://"):
             yield variables[name], given, name
-        elif name not in variables and not _SERVICE_LINK.fullmatch(name) and (hint := suggestion(name, [*variables])):
-            mistakes.append(Mistake(name, f"there is no such option{hint}"))
+        elif name not in variables and not _SERVICE_LINK.fullmatch(name):
+            # What all have in common would make any name a near one.
+            known = {other.removeprefix(ENVIRONMENT_PREFIX): other for other in variables}
+            near = nearest(name.removeprefix(ENVIRONMENT_PREFIX), [*known])
+            if near:
+                mistakes.append(Mistake(name, f"there is no such option; did you mean {known[near]}?"))
 
 
 def _from_flags(flags: Mapping[str, object]) -> Layer:

@@ -150,7 +150,7 @@ def _read_number(option: Option, given: object) -> float:
         if isinstance(given, bool) or (isinstance(given, str) and not re.fullmatch(r"-?\d+(\.\d+)?", given)):
             raise ValueError
         number = option.kind(given)
-        if number != float(given):  # type: ignore[arg-type]
+        if isinstance(given, float) and number != given:
             raise ValueError
     except (ValueError, TypeError, OverflowError):
         raise ValueError(f"this must be {wanted}") from None
@@ -176,10 +176,10 @@ def describe(option: Option, given: object) -> str:
     return f" (it is {text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + '…'!a})"
 
 
-def suggestion(word: str, known: Sequence[str]) -> str:
-    """Return a hint at the nearest known word, empty when none is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
-    return f"; did you mean {near[0]}?" if near else ""
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """Return the known word that was probably meant, None when none is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.65)
+    return near[0] if near else None
 
 
 def flatten(table: Mapping[str, object], sections: Sequence[str]) -> dict[str, object]:

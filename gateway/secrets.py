@@ -42,7 +42,7 @@ def _kept(path: Path) -> Secret:
         _make(path)
     # Its owner may have copied it about with a wider mode.
     path.chmod(0o600)
-    with path.open() as opened:
+    with path.open(encoding="ascii", errors="replace") as opened:
         value = opened.read(MAX_FILE_BYTES).strip()
     if len(value) < SECRET_BYTES or not value.isascii():
         raise ConfigError([Mistake(str(path), "this file should hold a secret and does not; restore it, or delete it")])

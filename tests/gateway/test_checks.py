@@ -1,0 +1,102 @@
+"""What must hold between options: one row a rule."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.checks import MIN_SECRET_KEY_CHARS, MIN_SERVICE_TOKEN_CHARS, contradictions
+from gateway.config import Auth, Config, Limits
+from gateway.options import Secret
+
+TOKEN = Secret("t" * MIN_SERVICE_TOKEN_CHARS)
+KEY = Secret("k" * MIN_SECRET_KEY_CHARS)
+FULL = Config(redis=Secret("redis://host"), service_token=TOKEN, secret_key=KEY)
+
+
+def found(config: Config) -> list[str]:
+    return [key for key, _ in contradictions(config)]
+
+
+def test_the_default_holds() -> None:
+    assert found(Config()) == []
+    assert found(FULL) == []
+
+
+def test_with_redis_both_secrets_are_needed() -> None:
+    assert found(Config(redis=Secret("redis://host"))) == ["service_token", "secret_key"]
+
+
+GOOD: list[dict[str, Any]] = [
+    {"redis": Secret("redis://user:pa%20ss@host:6379/0")},
+    {"redis": Secret("rediss://[::1]:6379")},
+    {"redis": Secret("redis+sentinel://a:26379,b:26379/service")},
+    {"redis": Secret("redis+cluster://a,b,c")},
+    {"redis": Secret("redis+cluster://user:x@a:7000,b:7001")},
+    {"advertise": "http://node:8080"},
+    {"advertise": "https://node/"},
+    {"allowed_origins": ("https://a", "http://b:1")},
+    {"auth": Auth(jwks_url="https://id/keys")},
+    {"auth": Auth(jwks_url="http://localhost:1/keys")},
+    {"auth": Auth(jwks_url="http://[::1]:1/keys")},
+    {"auth": Auth(jwks_url="http://id/keys", jwks_plain_http=True)},
+    {"auth": Auth(anonymous_subscribe=("public/*",))},
+    {"name": "node-1.a_b"},
+    {"prefix": "p" * 32},
+]
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"service_token": Secret("t" * (MIN_SERVICE_TOKEN_CHARS - 1))}, "service_token"),
+    ({"service_token": Secret("t" * 16 + " x")}, "service_token"),
+    ({"service_token": Secret("t" * 16 + "ü")}, "service_token"),
+    ({"secret_key": Secret("k" * (MIN_SECRET_KEY_CHARS - 1))}, "secret_key"),
+    ({"secret_key": Secret("k" * 32 + "\n")}, "secret_key"),
+    ({"redis": Secret("host:6379")}, "redis"),
+    ({"redis": Secret("redis://")}, "redis"),
+    ({"redis": Secret("mysql://host")}, "redis"),
+    ({"redis": Secret("redis://host:port")}, "redis"),
+    ({"redis": Secret("redis://[::1")}, "redis"),
+    ({"host": ""}, "host"),
+    ({"data": ""}, "data"),
+    ({"prefix": ""}, "prefix"),
+    ({"prefix": "a{b"}, "prefix"),
+    ({"prefix": "p" * 33}, "prefix"),
+    ({"name": "a b"}, "name"),
+    ({"name": "n" * 65}, "name"),
+    ({"advertise": "node:8080"}, "advertise"),
+    ({"advertise": "ws://node"}, "advertise"),
+    ({"advertise": "http://node/path"}, "advertise"),
+    ({"advertise": "http://user@node"}, "advertise"),
+    ({"advertise": "http://node?x=1"}, "advertise"),
+    ({"advertise": "http://node:port"}, "advertise"),
+    ({"allowed_origins": ("https://a", "*")}, "allowed_origins"),
+    ({"allowed_origins": ("https://*.a",)}, "allowed_origins"),
+    ({"allowed_origins": ("https://a/path",)}, "allowed_origins"),
+    ({"allowed_origins": ("null",)}, "allowed_origins"),
+    ({"auth": Auth(anonymous_publish=("*/x",))}, "auth.anonymous_publish"),
+    ({"auth": Auth(anonymous_subscribe=("",))}, "auth.anonymous_subscribe"),
+    ({"auth": Auth(jwks_url="http://id/keys")}, "auth.jwks_url"),
+    ({"auth": Auth(jwks_url="http://localhost.evil/keys")}, "auth.jwks_url"),
+    ({"auth": Auth(jwks_url="file:///etc/passwd")}, "auth.jwks_url"),
+    ({"auth": Auth(jwks_url="file:///etc/passwd", jwks_plain_http=True)}, "auth.jwks_url"),
+    ({"auth": Auth(jwks_url="https://user:pw@id/keys")}, "auth.jwks_url"),
+    ({"auth": Auth(jwks_url="https://")}, "auth.jwks_url"),
+    ({"auth": Auth(jwks_url="https://[::1")}, "auth.jwks_url"),
+    ({"limits": Limits(frame_bytes=100_000)}, "limits.frame_bytes"),
+    ({"limits": Limits(waiting_publishes=10)}, "limits.waiting_publishes_per_topic"),
+    ({"limits": Limits(waiting_publish_bytes=10)}, "limits.waiting_publish_bytes_per_topic"),
+]
+
+
+@pytest.mark.parametrize("change", GOOD)
+def test_what_is_good_holds(change: dict[str, Any]) -> None:
+    assert found(replace(FULL, **change)) == []
+
+
+@pytest.mark.parametrize(("change", "key"), BAD)
+def test_what_is_bad_is_found_and_no_secret_is_quoted(change: dict[str, Any], key: str) -> None:
+    ((where, sentence),) = contradictions(replace(FULL, **change))
+    assert where == key
+    for value in change.values():
+        assert not isinstance(value, Secret) or value.value not in sentence
+    assert "user:pw" not in sentence
