@@ -101,7 +101,7 @@ class RedisStore:
 
     async def create_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         await self.project(project_of(topic))
-        keys, nonce = self._topic_keys(topic), secrets.token_bytes(8)
+        keys, nonce = self._topic_keys(topic), _nonce()
         await self._list(topic)
         args = (nonce, *wire.retention_args(retention))
         reply = await self._run(scripts.CREATE, (keys.log, keys.meta, keys.once), args)
@@ -125,7 +125,7 @@ class RedisStore:
         return wire.read_topic_info(topic, await self._ask(scripts.CONFIGURE, topic, *wire.retention_args(retention)))
 
     async def delete_topic(self, topic: TopicName) -> None:
-        keys, nonce = self._topic_keys(topic), secrets.token_bytes(8)
+        keys, nonce = self._topic_keys(topic), _nonce()
         args = (keys.live, TOMBSTONE_SECONDS, nonce)
         if not await self._run(scripts.DELETE, (keys.log, keys.meta, keys.once), args):
             raise UnknownTopic(f"The topic {topic} does not exist.")
@@ -158,7 +158,9 @@ class RedisStore:
     async def create_project(self, project: ProjectInfo) -> ProjectInfo:
         now = await self._now_ms()
         created = replace(project, created_ms=now, modified_ms=now)
-        if project.name == DEFAULT_PROJECT or not await self._replace(project.name, b"", wire.pack_project(created)):
+        if project.name == DEFAULT_PROJECT or not await self._replace(
+            project.name, b"", wire.pack_project(created, _nonce())
+        ):
             raise AlreadyExists(f"The project {project.name} exists already.")
         return created
 
@@ -178,7 +180,7 @@ class RedisStore:
             old = wire.read_project(project.name, record)
             now = await self._now_ms()
             new = replace(project, created_ms=old.created_ms, created_by=old.created_by, modified_ms=now)
-            if await self._replace(project.name, record, wire.pack_project(new)):
+            if await self._replace(project.name, record, wire.pack_project(new, _nonce())):
                 return new
         raise Unavailable("Others change this project at the same time.", retry_ms=RETRY_MS)
 
@@ -229,6 +231,11 @@ class RedisStore:
             return await self._commands.execute(key, *command, retry=True)
         except ReplyError as error:
             raise wire.refusal(error) from error
+
+
+def _nonce() -> bytes:
+    """Mark a write that may be sent twice, so that the second finds its own work instead of somebody's."""
+    return secrets.token_bytes(8)
 
 
 def _existing(topic: TopicName, reply: object) -> list[object]:

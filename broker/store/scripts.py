@@ -1,7 +1,7 @@
 """The Lua scripts of `lua/`, one verb each, read once at import.
 
-A line `-- include: _name` is replaced by `lua/_name.lua` (without its `#!lua` line): Redis' scripts cannot call each
-other, and what begins an epoch must not exist twice.
+A line `-- include: _name` is replaced by the fragment `lua/_name.lua`: Redis' scripts cannot call each other, and what
+begins an epoch must not exist twice.
 """
 
 import hashlib
@@ -15,17 +15,12 @@ _INCLUDE = re.compile(r"^-- include: (_\w+)$", re.MULTILINE)
 
 def load(name: str) -> Script:
     """Read `lua/<name>.lua` and what it includes. Raises `FileNotFoundError`."""
-    source = _INCLUDE.sub(lambda found: _body(_text(found[1])), _text(name))
+    source = _INCLUDE.sub(lambda found: _text(found[1]), _text(name))
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 def _text(name: str) -> str:
-    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
-
-
-def _body(source: str) -> str:
-    """Return an included file's text without its first line: only the script itself begins with `#!lua`."""
-    return source.partition("\n")[2].rstrip("\n")
+    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8").rstrip("\n")
 
 
 PUBLISH = load("publish")

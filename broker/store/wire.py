@@ -111,7 +111,8 @@ def read_topic_info(topic: TopicName, reply: Sequence[object]) -> TopicInfo:
     return TopicInfo(topic, int(created), retention, read_log_state(reply), int(size))
 
 
-def pack_project(project: ProjectInfo) -> bytes:
+def pack_project(project: ProjectInfo, nonce: bytes) -> bytes:
+    """Return a project's record. The nonce makes it the writer's own, so that a repeated write finds its own work."""
     retention = project.retention
     record: bytes = msgpack.packb(
         [
@@ -121,6 +122,7 @@ def pack_project(project: ProjectInfo) -> bytes:
             project.auto_create_topics,
             [retention.max_messages, retention.max_bytes, retention.max_age_ms],
             project.created_by,
+            nonce,
         ]
     )
     return record
@@ -132,7 +134,7 @@ def read_project(name: ProjectName, record: bytes | None) -> ProjectInfo:
         if name != DEFAULT_PROJECT:
             raise UnknownProject(f"The project {name} does not exist.")
         return ProjectInfo(name, 0, 0)
-    created_ms, modified_ms, description, auto_create, limits, created_by = msgpack.unpackb(record)
+    created_ms, modified_ms, description, auto_create, limits, created_by, _ = msgpack.unpackb(record)
     return ProjectInfo(name, created_ms, modified_ms, description, auto_create, Retention(*limits), created_by)
 
 

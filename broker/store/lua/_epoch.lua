@@ -1,4 +1,3 @@
-#!lua
 -- Included by scripts that open a log: in which epoch is this primary? (docs: broker/positions.py, DESIGN 4)
 -- An epoch is a stretch of history that one primary wrote without a cut. The primary's replication id tells: it differs
 -- after a promotion and a restart. Then a new epoch begins and offsets go on from the log's real end.

@@ -1,4 +1,3 @@
-#!lua
 -- Included by `publish` and `trim`: idempotency records (docs: broker/store/once.py is the reference). Needs `_epoch`.
 -- KEYS:    3 once (hash). Its fields:
 --            v               '1', so that the key exists from the topic's creation on

@@ -1,4 +1,3 @@
-#!lua
 -- Included by scripts that answer with a log's state. Needs `_epoch`.
 -- KEYS:    1 log, 2 meta
 -- ARGV:    none of its own
