@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Protocol
 
 from broker.errors import (
@@ -28,10 +27,10 @@ from broker.errors import (
     UnknownTopic,
     Unsupported,
 )
+from broker.idempotency import check_once, digest_of
 from broker.messages import MAX_ENVELOPE_BYTES, Message, pack
 from broker.names import TopicName
 from broker.observe import Observer
-from broker.positions import MAX_EPOCH
 from broker.store.base import (
     MAX_APPEND_BYTES,
     MAX_APPEND_MESSAGES,
@@ -45,17 +44,14 @@ from broker.store.base import (
 
 log = logging.getLogger(__name__)
 
-MAX_KEY_BYTES = 255
-"""Of an idempotency key or a publisher's name: bounds the records that a topic keeps of them."""
-
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Envelope bytes of one request, which is appended in one script call: bounds how long Redis is busy with it."""
 
 RETRY_MS = 1000
 """When a refused publisher should come back, where nothing better is known."""
 
-EXPIRY_SLACK_SECONDS = 0.001
-"""How much too early a request may count as expired: the resolution of the loop's timers."""
+EXPIRY_SLACK_SECONDS = 0.02
+"""How much a request in flight may be answered too early or too late: spares most appends a second timer."""
 
 FIRST_BACK_OFF_SECONDS = 0.02
 MAX_BACK_OFF_SECONDS = 0.5
@@ -206,13 +202,13 @@ class Publisher:
             )
         most = self._limits.message_bytes
         envelopes = tuple([pack(message, max_bytes=most) for message in messages])
-        size = sum(map(len, envelopes))
+        size = sum(map(len, envelopes)) if len(envelopes) > 1 else len(envelopes[0])
         if size > MAX_REQUEST_BYTES:
             raise TooLarge(f"The messages of this publish take {size} bytes, at most {MAX_REQUEST_BYTES} are allowed.")
         if once is None:
             return AppendRequest(envelopes), size
-        _check_once(once)
-        return AppendRequest(envelopes, once, _digest(envelopes)), size
+        check_once(once)
+        return AppendRequest(envelopes, once, digest_of(envelopes)), size
 
     def _admitted(self, topic: TopicName, size: int) -> _Lane:
         """Return the topic's lane, with its task running, or raise `Unavailable` when there is no room."""
@@ -270,7 +266,8 @@ class Publisher:
         """Append one batch; whoever's time ends meanwhile is answered then, the others get the outcome."""
         started = self._monotonic()
         lane.in_flight = batch
-        lane.expiry = asyncio.get_running_loop().call_later(batch[0].deadline - started, self._expire, lane)
+        if batch[-1].deadline - batch[0].deadline > EXPIRY_SLACK_SECONDS:
+            lane.expiry = asyncio.get_running_loop().call_later(batch[0].deadline - started, self._expire, lane)
         requests = [waiting.request for waiting in batch]
         try:
             async with asyncio.timeout(batch[-1].deadline - started):
@@ -285,7 +282,9 @@ class Publisher:
             log.exception("an append failed in a way that no store may fail")
             return UnknownOutcome(retry_ms=RETRY_MS)
         finally:
-            lane.expiry.cancel()
+            if lane.expiry is not None:
+                lane.expiry.cancel()
+                lane.expiry = None
             self._observer.appended(len(batch), self._monotonic() - started)
         return outcomes
 
@@ -298,7 +297,7 @@ class Publisher:
 
     def _expire(self, lane: _Lane) -> None:
         """Answer those in flight whose time is over; what became of them is not known."""
-        # Deadlines rise within a batch. The slack spares a timer for each microsecond between two of them.
+        # Deadlines rise within a batch.
         now = self._monotonic() + EXPIRY_SLACK_SECONDS
         for waiting in lane.in_flight:
             if waiting.deadline > now:
@@ -370,30 +369,3 @@ def _result_of(outcome: AppendOutcome) -> str:
 
 def _not_sent() -> Unavailable:
     return Unavailable("The log did not take this in time, nothing was stored.", retry_ms=RETRY_MS)
-
-
-def _digest(envelopes: Sequence[bytes]) -> bytes:
-    """16 bytes over the envelopes. Each is one msgpack value, so that joining them is unambiguous."""
-    digest = blake2b(digest_size=16)
-    for envelope in envelopes:
-        digest.update(envelope)
-    return digest.digest()
-
-
-def _check_once(once: IdempotencyKey | PublisherSequence) -> None:
-    if isinstance(once, PublisherSequence):
-        _check_key(once.publisher, what="publisher")
-        if not 0 <= once.sequence <= MAX_EPOCH:
-            raise InvalidRequest(f"A sequence number is 0 to {MAX_EPOCH}.")
-    else:
-        _check_key(once.key, what="key")
-
-
-def _check_key(text: str, *, what: str) -> None:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"The {what} is not valid Unicode.") from None
-    # NUL separates the parts of a record's name (DESIGN 5, `once`).
-    if not 1 <= size <= MAX_KEY_BYTES or "\0" in text:
-        raise InvalidRequest(f"The {what} must be 1 to {MAX_KEY_BYTES} bytes without NUL.")

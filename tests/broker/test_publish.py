@@ -19,10 +19,11 @@ from broker.errors import (
     UnknownTopic,
     Unsupported,
 )
+from broker.idempotency import MAX_KEY_BYTES
 from broker.messages import Entry, Kind, Message
 from broker.names import DEFAULT_PROJECT, TopicName
 from broker.observe import Silent
-from broker.publish import MAX_KEY_BYTES, MAX_REQUEST_BYTES, Durability, Publisher, PublishLimits, PublishRequest
+from broker.publish import MAX_REQUEST_BYTES, Durability, Publisher, PublishLimits, PublishRequest
 from broker.store.base import (
     MAX_APPEND_BYTES,
     MAX_APPEND_MESSAGES,
@@ -87,7 +88,7 @@ class Slept:
 async def until(holds: Callable[[], bool]) -> None:
     """Let the loop turn until a condition holds."""
     async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - turns are passed here, not time
+        while not holds():
             await asyncio.sleep(0)
 
 
@@ -418,14 +419,14 @@ async def test_an_append_that_hangs_is_answered_in_time_and_the_lane_goes_on() -
 
 
 async def test_of_an_append_in_flight_each_is_answered_at_its_own_time() -> None:
-    house = await a_house(PublishLimits(append_seconds=0.05))
+    house = await a_house(PublishLimits(append_seconds=0.2))
     house.now = 100.0
     house.store.open.clear()
     house.submit(a_publish("early"))
-    house.now = 100.02
+    house.now = 100.1
     house.submit(a_publish("late"))
     await house.begun(1)
-    house.now = 100.051
+    house.now = 100.2
     await house.answered(1)
     assert isinstance(house.answers[0], UnknownOutcome)
     house.store.open.set()
