@@ -263,3 +263,9 @@ def test_keys_stand_in_the_file_as_tables(tmp_path: Path) -> None:
     (key,) = load(file=file, environment={}).auth.keys
     assert key.kid == "a"
     assert Auth().keys == ()
+
+
+def test_the_page_for_operators_lists_every_option_with_its_meaning() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    assert [key for key, known in OPTIONS.items() if f"| `{key}` |" not in page or known.meaning not in page] == []
+    assert page.count("| `") == len(OPTIONS)
