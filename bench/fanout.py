@@ -175,7 +175,7 @@ async def raw_writes(sockets: int, size: int, seconds: float) -> tuple[float, fl
         return used / int(writes) * 1e6, int(writes) / float(elapsed)
 
 
-async def fanout(*, sockets: int, size: int, rate: float, seconds: float) -> Report:
+async def fanout(*, sockets: int, size: int, rate: float, seconds: float, steps: int = MAX_STEPS) -> Report:
     """Measure one steady rate, then climb until a backlog grows."""
     report = Report(
         "fanout",
@@ -194,7 +194,7 @@ async def fanout(*, sockets: int, size: int, rate: float, seconds: float) -> Rep
         steady = await hold(running, crowd, source, rate, seconds)
         _add(report, "steady", steady, sockets)
         best, step = steady, rate
-        for _ in range(MAX_STEPS):
+        for _ in range(steps):
             step *= RAMP
             tried = await hold(running, crowd, source, step, min(seconds, 4))
             _add(report, "climb" if tried.held else "backlog", tried, sockets)

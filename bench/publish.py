@@ -1,16 +1,27 @@
-"""Publish: acknowledged messages a second, over one realtime connection and over HTTP, against bare work in the same run.
+"""Publish: acknowledged messages a second over one realtime connection and over HTTP, beside bare work in the same run.
 
-The references: the publish script itself in a loop on the same engine settings, one message a call, pipelined and one by
+The references: the publish script itself in a loop on the node's own engine, one message a call, pipelined and one by
 one; and for HTTP a FastAPI route that does nothing, driven by the same load generator.
 """
 
 import asyncio
 import time
 
-from bench.processes import HOST, Node
-from bench.sockets import Frames, connect, frame
+import redis
+
+from bench.processes import HOST, Node, node, reference
+from bench.report import Report, Target
+from bench.sockets import Frames, connect, frame, request_answer
+from broker.messages import Kind, Message, pack
+from broker.names import TopicName
+from broker.store import scripts, wire
+from broker.store.base import MAX_ANNOUNCED_BYTES, AppendRequest, PublisherSequence
+from broker.store.keys import Keys
+from broker.store.once import ONCE_BOUNDS
 
 TOPIC = "default/bench/publish"
+SCRIPT_TOPIC = "default/bench/script"
+HTTP_TOPIC = "default/bench"
 WINDOW = 1000
 """Publishes in flight over one realtime connection; below what a node allows."""
 HTTP_CONNECTIONS = 32
@@ -124,3 +135,66 @@ def publish_request(token: str, size: int) -> bytes:
     data = (b"eHh4" * (size // 3 + 1))[: size * 4 // 12 * 4]
     body = b'{"messages":[{"data":"' + data + b'"}]}'
     return http_request("/v1/projects/default/topics/bench:publish", body, token)
+
+
+class ScriptLoop:
+    """The bare script loop: `publish.lua`, one message a call, with a publisher's sequence number as a client's has."""
+
+    def __init__(self, running: Node, size: int) -> None:
+        self._redis = redis.Redis(unix_socket_path=str(running.data / "engine.sock"))
+        self._keys = Keys().topic(TopicName(SCRIPT_TOPIC))
+        self._envelope = pack(Message(Kind.TEXT, b"x" * size))
+        self._sequence = 0
+
+    def rate(self, seconds: float, *, pipelined: int) -> float:
+        """Return calls a second with so many in one write."""
+        started, calls = time.monotonic(), 0
+        while time.monotonic() - started < seconds:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for _ in range(pipelined):
+                    pipeline.evalsha(scripts.PUBLISH.digest, 3, *self._call())
+                pipeline.execute()
+            calls += pipelined
+        return calls / (time.monotonic() - started)
+
+    def _call(self) -> tuple[bytes | str | int, ...]:
+        self._sequence += 1
+        once = PublisherSequence("bench", "loop", self._sequence)
+        request = wire.publish_args([AppendRequest((self._envelope,), once, self._sequence.to_bytes(16, "big"))])
+        keys, bounds = self._keys, ONCE_BOUNDS
+        return (
+            *(keys.log, keys.meta, keys.once, keys.live),
+            *(MAX_ANNOUNCED_BYTES, bounds.max_records, bounds.max_age_ms),
+            *request,
+        )
+
+
+async def create_topics(running: Node) -> None:
+    """Publish once to each topic, so that none is created while the clock runs."""
+    socket = await connect(running.url, running.token)
+    for topic in (TOPIC, SCRIPT_TOPIC, HTTP_TOPIC):
+        await request_answer(socket, {"op": "publish", "id": 1, "topic": topic, "text": "first"}, "published")
+    socket.transport.abort()
+
+
+async def publish(*, size: int, seconds: float) -> Report:
+    """Measure the node and its references, one after the other."""
+    report = Report("publish", {"payload bytes": size, "seconds": seconds}, ("what", "acknowledged/s"))
+    with node() as running:
+        await create_topics(running)
+        loop = ScriptLoop(running, size)
+        bare = loop.rate(seconds, pipelined=PIPELINE)
+        report.rows.append((f"bare script loop, {PIPELINE} in a write", bare))
+        report.rows.append(("bare script loop, one by one", loop.rate(seconds, pipelined=1)))
+        rate, faults = await realtime(running, size=size, seconds=seconds)
+        report.faults += faults
+        report.rows.append((f"realtime, one connection, {WINDOW} in flight", rate))
+        port = int(running.url.rpartition(":")[2])
+        http = await http_rate(port, publish_request(running.token, size), seconds=seconds)
+        report.rows.append((f"HTTP :publish, one message a request, {HTTP_CONNECTIONS} connections", http))
+    with reference("http") as (port, _):
+        nothing = await http_rate(port, http_request("/nothing", b"{}", ""), seconds=seconds)
+        report.rows.append((f"FastAPI route that does nothing, {HTTP_CONNECTIONS} connections", nothing))
+    report.targets.append(Target("realtime against the bare script loop", rate / bare, 0.25, at_least=True))
+    report.targets.append(Target("HTTP :publish against an empty FastAPI route", http / nothing, 1.0, at_least=True))
+    return report
