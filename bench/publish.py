@@ -6,6 +6,7 @@ one; and for HTTP a FastAPI route that does nothing, driven by the same load gen
 
 import asyncio
 import time
+from typing import cast
 
 import redis
 
@@ -91,9 +92,9 @@ async def http_rate(port: int, request: bytes, *, seconds: float, connections: i
             self.buffer = b""
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            self.transport = transport
-            transport.write(request)
+            # uvloop's transports are not asyncio's by type.
+            self.transport = cast(asyncio.Transport, transport)
+            self.transport.write(request)
 
         def data_received(self, data: bytes) -> None:
             nonlocal answered

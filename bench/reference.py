@@ -7,6 +7,7 @@ and socket, no faster than RATE messages a second (0: as fast as it can), then p
 
 import asyncio
 import sys
+from typing import cast
 
 import uvloop
 
@@ -31,9 +32,9 @@ class WritesProtocol(asyncio.Protocol):
         self._transports = transports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._transports.add(transport)
+        # uvloop's transports are not asyncio's by type.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transports.add(self._transport)
 
     def data_received(self, data: bytes) -> None:
         _, rate, seconds, size = data.split()
