@@ -124,6 +124,14 @@ class Fanout:
             frames = (self._frames.of(dialect, topic, step) for step in send.steps)
             chunks = cut(send.cohort.place, send.steps, frames, limit=self._chunk_bytes)
             self._write(members, group, chunks)
+        if not send.joins:
+            self._let_fall(members, send)
+
+    def _let_fall(self, members: Members[Subscriber, Dialect], send: Send[Subscriber]) -> None:
+        """Whoever is full now is not read another page for."""
+        at = send.steps[-1].position if send.steps else send.cohort.place
+        for subscriber in [member for member in send.cohort.members if member.paused]:
+            members.fell(subscriber, at)
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Write what one read brought to all who are joined, in one write a socket while that stays below the mark."""
