@@ -11,6 +11,7 @@ from typing import Any
 import msgpack
 import orjson
 import uvicorn
+from uvicorn.server import ServerState
 
 from gateway.config import Config
 from gateway.handshake import Front
@@ -37,14 +38,39 @@ async def _not_found(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-@contextlib.asynccontextmanager
-async def serving(front: Front, config: Config) -> AsyncIterator[int]:
-    """Serve `front` behind the node's HTTP protocol on a free port, and end it as the node does."""
+def _settings(front: Front, config: Config) -> uvicorn.Config:
     http = http_protocol(bounds_of(config.limits), front.node.census, front.node.metrics)
-    settings = uvicorn.Config(
+    return uvicorn.Config(
         _not_found, port=0, http=http, ws=front.protocol_class(), lifespan="off", log_config=None, interface="asgi3"
     )
-    server = _Server(settings)
+
+
+@contextlib.asynccontextmanager
+async def serving(front: Front, config: Config) -> AsyncIterator[int]:
+    """Serve `front` behind the node's HTTP protocol on a free port: uvicorn's protocols without its slow main loop."""
+    loop = asyncio.get_running_loop()
+    settings = _settings(front, config)
+    settings.load()
+    state = ServerState()
+    server = await loop.create_server(
+        lambda: settings.http_protocol_class(config=settings, server_state=state, app_state={}, _loop=loop),  # type: ignore[call-arg]
+        "127.0.0.1",
+        0,
+    )
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await front.drain()
+        front.node.wheel.stop()
+        for connection in list(state.connections):
+            connection.shutdown()
+
+
+@contextlib.asynccontextmanager
+async def uvicorn_serving(front: Front, config: Config) -> AsyncIterator[int]:
+    """Serve `front` by uvicorn as a node does, and let uvicorn end it."""
+    server = _Server(_settings(front, config))
     running = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -52,7 +78,6 @@ async def serving(front: Front, config: Config) -> AsyncIterator[int]:
                 await asyncio.sleep(0.005)
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
-        await front.drain()
         server.should_exit = True
         async with asyncio.timeout(PATIENCE_SECONDS):
             await running
