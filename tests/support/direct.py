@@ -1,0 +1,39 @@
+"""The store's `Commands` on one blocking connection to one server, whoever that server believes to be.
+
+For tests that play failovers: the topology would look for a primary, these tests want to talk to a certain server.
+"""
+
+from collections.abc import Sequence
+
+import redis
+import servers
+
+from broker.store.base import ReplyError, Script
+
+
+class Direct:
+    """Implements `Commands`; runs on over restarts of the server."""
+
+    def __init__(self, server: servers.Server) -> None:
+        self._server = server
+
+    async def execute(self, key: bytes, *command: bytes | str | int, retry: bool) -> object:
+        try:
+            return self._server.client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            raise ReplyError(_full(error)) from error
+
+    async def run(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes | str | int], *, retry: bool
+    ) -> object:
+        return await self.execute(keys[0], "EVAL", script.source, len(keys), *keys, *args, retry=retry)
+
+    async def refresh(self) -> None:
+        """There is nobody to ask."""
+
+
+def _full(error: redis.ResponseError) -> str:
+    """Put the code back that redis-py cuts off."""
+    codes = {redis.exceptions.ReadOnlyError: "READONLY", redis.exceptions.OutOfMemoryError: "OOM"}
+    code = codes.get(type(error))
+    return f"{code} {error}" if code else str(error)
