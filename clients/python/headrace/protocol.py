@@ -104,6 +104,7 @@ class Protocol(Generic[P, F]):
         self._outbox: Outbox[P] = Outbox()
         self._followed: dict[str, tuple[Following, F]] = {}
         self._asked: dict[int, str] = {}
+        self._retrying: dict[str, Following] = {}
         self._out: list[bytes] = []
         self._connected = False
         self._welcomed = False
@@ -133,6 +134,7 @@ class Protocol(Generic[P, F]):
         self._connected, self._pinged_at = False, None
         self._out = []
         self._asked = {}
+        self._retrying = {}
         for following, _ in self._followed.values():
             following.drop()
 
@@ -189,6 +191,7 @@ class Protocol(Generic[P, F]):
         """Raises `NotSubscribed`."""
         if self._followed.pop(topic, None) is None:
             raise NotSubscribed
+        self._retrying.pop(topic, None)
         self._request({"op": "unsubscribe", "topic": topic})
 
     def park(self, topic: str) -> None:
@@ -196,6 +199,7 @@ class Protocol(Generic[P, F]):
         following, _ = self._followed[topic]
         if following.phase is not Phase.PARKED:
             following.phase = Phase.PARKED
+            self._retrying.pop(topic, None)
             self._request({"op": "unsubscribe", "topic": topic})
 
     def unpark(self, topic: str) -> None:
@@ -209,6 +213,7 @@ class Protocol(Generic[P, F]):
             return
         self._requests += 1
         following.ask(self._requests)
+        self._retrying.pop(following.topic, None)
         self._asked[self._requests] = following.topic
         since = since_field(following.resume)
         self._request({"op": "subscribe", "topic": following.topic, "since": since}, number=self._requests)
@@ -314,6 +319,7 @@ class Protocol(Generic[P, F]):
         if not is_temporary(error):
             self._end(topic, error, events)
         elif following.phase is Phase.ASKED:
+            self._retrying[topic] = following
             following.wait(now + (DEFAULT_RETRY_S if error.retry_ms is None else error.retry_ms / 1000))
 
     def _receive_publish_error(self, number: int, error: HeadraceError, now: float, events: list[Event[P, F]]) -> None:
@@ -326,6 +332,7 @@ class Protocol(Generic[P, F]):
 
     def _end(self, topic: str, error: HeadraceError, events: list[Event[P, F]]) -> None:
         followed = self._followed.pop(topic, None)
+        self._retrying.pop(topic, None)
         if followed:
             events.append(Ended(followed[1], error))
 
@@ -333,7 +340,7 @@ class Protocol(Generic[P, F]):
         """Do what time asks for: retries, timeouts of publishes, pings, and giving up a dead connection."""
         self._outbox.wake(now)
         events: list[Event[P, F]] = [Answered(entry.handle, error) for entry, error in self._outbox.expire(now)]
-        for following, _ in self._followed.values():
+        for following in list(self._retrying.values()):
             if following.retry_at is not None and following.retry_at <= now:
                 self._ask(following)
         if self._connected:
@@ -356,7 +363,7 @@ class Protocol(Generic[P, F]):
 
     def next_due(self, now: float) -> float | None:
         """Return when `poll` has something to do, in monotonic seconds."""
-        dues = [following.retry_at for following, _ in self._followed.values()]
+        dues = [following.retry_at for following in self._retrying.values()]
         dues.append(self._outbox.next_due(now))
         if self._connected:
             dues.append(self._watch_due())

@@ -233,7 +233,7 @@ def vectors() -> dict[str, object]:
 async def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
     """Poll until `condition` is true, or fail after `within_s` seconds."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - what is awaited is on the other side of a socket
+        while not condition():
             await asyncio.sleep(0.005)
 
 

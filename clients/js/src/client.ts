@@ -1,0 +1,196 @@
+/** The client: publishes, follows, and comes back. What it decides is in `protocol` and `failover`. */
+
+import { Connector, type SocketClass, type State, type Token } from "./connector.js";
+import { ClientError, HeadraceError } from "./errors.js";
+import { Failover } from "./failover.js";
+import type { Payload, Published } from "./messages.js";
+import { platform } from "./platform.js";
+import { checkedSince, type Since } from "./positions.js";
+import { type Event, Protocol, type PublishOptions } from "./protocol.js";
+import { type Handlers, Subscription } from "./subscription.js";
+
+const VERSION = "0.1.0";
+
+/** How long a publish is tried by default, reconnects included. */
+const PUBLISH_TIMEOUT_MS = 30_000;
+
+/** How long `close` waits for the answers to publishes by default. */
+const CLOSE_TIMEOUT_MS = 10_000;
+
+export interface ClientOptions {
+  /** A token, or a function (plain or async) that returns a fresh one for each connection. */
+  readonly token?: Token | undefined;
+  /** For the server's logs. */
+  readonly name?: string | undefined;
+  /** Where there is no global `WebSocket`; Node's entry of this package brings one. */
+  readonly WebSocket?: SocketClass | undefined;
+  /** Called whenever the connection comes or goes. */
+  readonly onState?: ((state: State) => void) | undefined;
+}
+
+export interface PublishCall extends Payload, PublishOptions {
+  /** Milliseconds until the publish is given up, reconnects included; 30,000 by default. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface SubscribeOptions extends Handlers {
+  /** Where to start; `"now"` by default. */
+  readonly since?: Since | undefined;
+}
+
+interface Answer {
+  readonly resolve: (published: Published) => void;
+  readonly reject: (error: HeadraceError) => void;
+}
+
+/**
+ * A client of a Headrace cluster. `servers`: base URLs such as `https://host:8080`, in any order.
+ *
+ * It connects at once and never gives up on its own; what the server refuses for good (a wrong token) ends it, and then
+ * every call fails with that error.
+ */
+export class Client {
+  readonly #protocol: Protocol<Answer, Subscription>;
+  readonly #connector: Connector<Answer, Subscription>;
+  #waiting: (() => void)[] = [];
+
+  constructor(servers: string | readonly string[], options: ClientOptions = {}) {
+    const WebSocket = options.WebSocket ?? platform.WebSocket;
+    if (!WebSocket) throw new TypeError("There is no WebSocket here: pass the WebSocket option.");
+    const failover = new Failover(typeof servers === "string" ? [servers] : servers, Math.random);
+    this.#protocol = new Protocol(randomId(), `headrace-js/${VERSION} ${options.name ?? ""}`.trim().slice(0, 128));
+    this.#connector = new Connector(this.#protocol, failover, {
+      WebSocket,
+      token: options.token,
+      now: () => performance.now(),
+      onEvents: (events) => this.#act(events),
+      onState: (state) => this.#changed(state, options.onState),
+    });
+    this.#connector.start();
+  }
+
+  /** Whether there is a connection, to which server, and why not. */
+  get state(): State {
+    return this.#connector.state;
+  }
+
+  /** Resolves when there is a connection; rejects when the client is over, or after `timeoutMs`. */
+  async connected(timeoutMs = 30_000): Promise<State> {
+    const isOpen = (): boolean => this.state.connected || this.#connector.error !== undefined;
+    if (!(await this.#until(isOpen, timeoutMs))) {
+      throw new ClientError("connection_failed", `No connection in ${timeoutMs} ms: ${this.state.reason || "no answer"}`);
+    }
+    this.#checkOpen();
+    return this.state;
+  }
+
+  /**
+   * Publish one message; resolves with its place in the topic's log.
+   *
+   * Exactly one of `text`, `json` and `data` (bytes) is the payload. It is sent again over reconnects and stored once.
+   * Messages to one topic are stored in the order of the calls. Rejects with the server's refusal, with
+   * `publish_timeout` (it may be stored, or not), or with `queue_full` while 10,000 publishes wait: then await `room()`.
+   */
+  publish(topic: string, call: PublishCall): Promise<Published> {
+    return new Promise((resolve, reject) => {
+      this.#checkOpen(); // a throw in here rejects
+      const deadline = performance.now() + (call.timeoutMs ?? PUBLISH_TIMEOUT_MS);
+      this.#protocol.publish(topic, call, call, { resolve, reject }, deadline);
+      this.#connector.wake();
+    });
+  }
+
+  /** Resolves when the queue of publishes has room. */
+  async room(): Promise<void> {
+    await this.#until(() => this.#protocol.room > 0, Infinity);
+  }
+
+  /** Resolves with true when every publish is answered, with false after `timeoutMs`. */
+  flush(timeoutMs = PUBLISH_TIMEOUT_MS): Promise<boolean> {
+    return this.#until(() => this.#protocol.unanswered === 0, timeoutMs);
+  }
+
+  /** Follow a topic, with handlers or by iterating the result. A topic can be followed once a client. */
+  subscribe(topic: string, options: SubscribeOptions = {}): Subscription {
+    this.#checkOpen();
+    const subscription = new Subscription(this.#owner, topic, options);
+    this.#protocol.follow(topic, checkedSince(options.since ?? "now"), subscription);
+    this.#connector.wake();
+    return subscription;
+  }
+
+  /** Wait up to `timeoutMs` for the answers to publishes, then close. Whatever waits fails with `client_closed`. */
+  async close(timeoutMs = CLOSE_TIMEOUT_MS): Promise<void> {
+    await this.flush(timeoutMs);
+    this.#connector.stop(new ClientError("client_closed", "The client is closed."));
+  }
+
+  #checkOpen(): void {
+    if (this.#connector.error) throw this.#connector.error;
+  }
+
+  readonly #owner = {
+    subscriptionFull: (subscription: Subscription): void => {
+      this.#protocol.park(subscription.topic);
+      this.#connector.wake();
+    },
+    subscriptionDrained: (subscription: Subscription): void => {
+      this.#protocol.unpark(subscription.topic);
+      this.#connector.wake();
+    },
+    subscriptionClosed: (subscription: Subscription): void => {
+      this.#protocol.unfollow(subscription.topic);
+      this.#connector.wake();
+    },
+  };
+
+  #act(events: readonly Event<Answer, Subscription>[]): void {
+    for (const event of events) {
+      if (event.type === "arrived") event.handle.push(event.item, event.resume);
+      else if (event.type === "answered") settle(event.handle, event.result);
+      else if (event.type === "started") event.handle.start(event.started);
+      else if (event.type === "ended") event.handle.end(closedQuietly(event.error) ? undefined : event.error);
+      else if (event.type === "complained") console.warn(`headrace: ${event.error.message} (${event.error.code})`);
+    }
+    if (events.length > 0) this.#lookAgain();
+  }
+
+  #changed(state: State, onState: ((state: State) => void) | undefined): void {
+    this.#lookAgain();
+    onState?.(state);
+  }
+
+  #lookAgain(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const look of waiting) look();
+  }
+
+  /** Resolves with true once `condition` holds, looked at after all that happens; with false after `timeoutMs`. */
+  #until(condition: () => boolean, timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      let late = timeoutMs <= 0;
+      const timer = Number.isFinite(timeoutMs) ? setTimeout(() => ((late = true), look()), timeoutMs) : undefined;
+      const look = (): void => {
+        if (!late && !condition()) return void this.#waiting.push(look);
+        clearTimeout(timer);
+        resolve(condition());
+      };
+      look();
+    });
+  }
+}
+
+function settle(answer: Answer, result: Published | HeadraceError): void {
+  if (result instanceof HeadraceError) answer.reject(result);
+  else answer.resolve(result);
+}
+
+function closedQuietly(error: HeadraceError): boolean {
+  return error.code === "client_closed";
+}
+
+/** 128 random bits, in hexadecimal. */
+function randomId(): string {
+  return Array.from(platform.randomBytes(16), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

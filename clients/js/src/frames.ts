@@ -1,0 +1,123 @@
+/** Reading server frames, strictly: a malformed one throws `bad_frame`. Pure. */
+
+import { badFrame, errorOf, type HeadraceError } from "./errors.js";
+import { decodeBase64, Message, type Published, type Started } from "./messages.js";
+import type { Position, Range, Recovery } from "./positions.js";
+
+export type Frame = Record<string, unknown>;
+
+/** Ranges of one frame that are looked at: an epoch chain is far shorter. */
+const MAX_MISSING = 10_000;
+
+const RECOVERIES: ReadonlySet<unknown> = new Set(["complete", "none", "trimmed", "rolled_back", "lost"]);
+
+/** What the node said of itself. `servers` are base URLs, times are milliseconds. */
+export interface Welcome {
+  readonly node: string;
+  readonly servers: readonly string[];
+  readonly pingMs: number;
+  readonly spreadMs: number;
+  readonly frameBytes: number;
+  readonly inFlight: number;
+}
+
+export const DEFAULT_WELCOME: Welcome = {
+  node: "",
+  servers: [],
+  pingMs: 25_000,
+  spreadMs: 0,
+  frameBytes: 2_200_000,
+  inFlight: 1024,
+};
+
+export function readFrame(text: string): Frame {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw badFrame("a frame that is not JSON");
+  }
+  return asMap(value);
+}
+
+export function readWelcome(frame: Frame): Welcome {
+  const limits = asMap(frame["limits"] ?? {});
+  return {
+    node: asText(frame["node"] ?? ""),
+    servers: asList(frame["servers"] ?? []).map((entry) => asText(asMap(entry)["url"])),
+    pingMs: asInteger(frame["ping_ms"] ?? DEFAULT_WELCOME.pingMs, 1),
+    spreadMs: asInteger(frame["spread_ms"] ?? 0, 0),
+    frameBytes: asInteger(limits["frame_bytes"] ?? DEFAULT_WELCOME.frameBytes, 1),
+    inFlight: asInteger(limits["in_flight"] ?? DEFAULT_WELCOME.inFlight, 1),
+  };
+}
+
+export function readMessage(frame: Frame): Message {
+  const attributes = asMap(frame["attributes"] ?? {}) as Record<string, string>;
+  const build = (kind: Message["kind"], value: unknown): Message =>
+    new Message(readTopic(frame), readPosition(frame), asInteger(frame["time"], 0), kind, value, attributes);
+  if ("json" in frame) return build("json", frame["json"]);
+  if ("text" in frame) return build("text", asText(frame["text"]));
+  try {
+    return build("binary", decodeBase64(asText(frame["base64"])));
+  } catch {
+    throw badFrame("a message frame with a malformed payload");
+  }
+}
+
+export function readStarted(frame: Frame): Started {
+  return { after: readPosition(asMap(frame["after"])), end: readPosition(frame), recovery: readRecovery(frame) };
+}
+
+export function readRecovery(frame: Frame): Recovery {
+  if (RECOVERIES.has(frame["recovery"])) return frame["recovery"] as Recovery;
+  throw badFrame("an unknown recovery");
+}
+
+export function readMissing(frame: Frame): Range[] {
+  const missing = asList(frame["missing"] ?? []);
+  if (missing.length > MAX_MISSING) throw badFrame("too many missing ranges");
+  return missing.map(asMap).map((entry) => ({
+    epoch: asInteger(entry["epoch"], 0),
+    first: asInteger(entry["first"], 0),
+    last: asInteger(entry["last"], 0),
+  }));
+}
+
+export function readPublished(frame: Frame): Published {
+  return { ...readPosition(frame), duplicate: frame["duplicate"] === true };
+}
+
+export function readError(frame: Frame): HeadraceError {
+  const retry = frame["retry_ms"];
+  const reason = asText(frame["reason"] ?? "");
+  return errorOf(asText(frame["code"]), reason, retry === undefined ? undefined : asInteger(retry, 0));
+}
+
+export function readTopic(frame: Frame): string {
+  return asText(frame["topic"]);
+}
+
+function readPosition(frame: Frame): Position {
+  return { epoch: asInteger(frame["epoch"], 0), offset: asInteger(frame["offset"], -1) };
+}
+
+function asInteger(value: unknown, least: number): number {
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= least) return value;
+  throw badFrame("a field that is not an integer in its range");
+}
+
+function asText(value: unknown): string {
+  if (typeof value === "string") return value;
+  throw badFrame("a field that is not a string");
+}
+
+function asMap(value: unknown): Frame {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Frame;
+  throw badFrame("a field that is not a map");
+}
+
+function asList(value: unknown): unknown[] {
+  if (Array.isArray(value)) return value;
+  throw badFrame("a field that is not a list");
+}
