@@ -58,7 +58,7 @@ def _read(header: Sequence[object], bodies: bytes) -> Announcement:
         case [0, int(before), int(before_offset), int(epoch), int(first), int(time_ms), list(sizes)]:
             entries = _entries(checked_position(epoch, first), time_ms, sizes, bodies)
             return Announcement(checked_position(before, before_offset), entries[-1].position, entries)
-        case [0, int(before), int(before_offset), int(epoch), int(first), int(), int(count)]:
+        case [0, int(before), int(before_offset), int(epoch), int(first), int(), int(count)] if count > 0:
             last = checked_position(epoch, first + count - 1)
             return Announcement(checked_position(before, before_offset), last, None)
         case [1, int(epoch), int(offset)]:

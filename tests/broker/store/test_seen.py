@@ -33,6 +33,26 @@ def promote(replica: servers.Server) -> None:
     replica.command("REPLICAOF", "NO", "ONE")
 
 
+def with_replica(starting: Starting) -> tuple[servers.Server, servers.Server]:
+    """A primary and a replica in sync. Its first replica makes a primary change its replication id: that comes first."""
+    primary = starting()
+    replica = starting(replica_of=primary)
+    primary.wait_for_replicas(1)
+    return primary, replica
+
+
+def restart(server: servers.Server) -> None:
+    server.restart()
+
+    def has_loaded() -> bool:
+        try:
+            return bool(server.client.ping())
+        except redis.exceptions.BusyLoadingError:
+            return False
+
+    servers.eventually(has_loaded, what="the data loaded")
+
+
 def replid(server: servers.Server) -> str:
     return str(server.client.info("replication")["master_replid"])
 
@@ -48,6 +68,7 @@ async def test_two_promoted_replicas_of_one_primary_mint_different_epochs(starti
     """Without bits of the replication id both minted the same, and `complete` was said while five were missing."""
     primary = starting()
     left, right = starting(replica_of=primary), starting(replica_of=primary)
+    primary.wait_for_replicas(2)
     await store_on(primary).create_topic(TOPIC, NOTHING)
     await put(store_on(primary), "a", "b")
     primary.wait_for_replicas(2)
@@ -144,7 +165,7 @@ async def test_a_restart_with_its_data_begins_an_epoch_and_loses_nothing(startin
     key = await put_one(store, keyed("k", "a"))
     before = await put(store, "b")
     empty = (await store.create_topic("default/empty", NOTHING)).log  # type: ignore[arg-type]
-    server.restart()
+    restart(server)
     after = await put(store, "c")
     assert after.offset == 2
     assert after.epoch > before.epoch
@@ -178,8 +199,7 @@ async def test_a_client_ahead_of_a_promoted_replica_is_told_what_was_rolled_back
     starting: Starting, published_since: int
 ) -> None:
     """Also when nothing was published since the promotion: it must not be told `complete`."""
-    primary = starting()
-    replica = starting(replica_of=primary)
+    primary, replica = with_replica(starting)
     await store_on(primary).create_topic(TOPIC, NOTHING)
     await put(store_on(primary), "a", "b", "c")
     primary.wait_for_replicas(1)
@@ -199,8 +219,7 @@ async def test_a_client_ahead_of_a_promoted_replica_is_told_what_was_rolled_back
 
 
 async def test_a_read_begins_the_epoch_as_a_publish_does(starting: Starting) -> None:
-    primary = starting()
-    replica = starting(replica_of=primary)
+    primary, replica = with_replica(starting)
     await store_on(primary).create_topic(TOPIC, NOTHING)
     last = await put(store_on(primary), "a")
     primary.wait_for_replicas(1)
@@ -213,9 +232,23 @@ async def test_a_read_begins_the_epoch_as_a_publish_does(starting: Starting) -> 
     assert (await put(store_on(replica), "b")) == Position(log.epoch, 1)
 
 
+async def test_a_primarys_first_replica_begins_an_epoch_without_loss(starting: Starting) -> None:
+    """The replication id changes then, too: a new epoch means "verify", not "lost"."""
+    primary = starting()
+    store = store_on(primary)
+    await store.create_topic(TOPIC, NOTHING)
+    before = await put(store, "a")
+    starting(replica_of=primary)
+    primary.wait_for_replicas(1)
+    after = await put(store, "b")
+    assert (after.epoch > before.epoch, after.offset) == (True, 1)
+    assert (await placed(store, before)).recovery is Recovery.COMPLETE
+
+
 async def test_a_second_replica_that_never_saw_the_first_promotion(starting: Starting) -> None:
     primary = starting()
     first, second = starting(replica_of=primary), starting(replica_of=primary)
+    primary.wait_for_replicas(2)
     await store_on(primary).create_topic(TOPIC, NOTHING)
     shared = await put(store_on(primary), "a", "b")
     primary.wait_for_replicas(2)
@@ -235,12 +268,13 @@ async def test_a_fork_left_by_a_stale_primary_hides_nothing(starting: Starting) 
     """The fork's epoch may be the higher one: read on by ID order, and no new message would ever appear."""
     stale = starting("--appendonly", "yes", "--appendfsync", "always")
     promoted = starting(replica_of=stale)
+    stale.wait_for_replicas(1)
     await store_on(stale).create_topic(TOPIC, NOTHING)
     shared = await put(store_on(stale), "a", "b")
     stale.wait_for_replicas(1)
     promote(promoted)
     await put(store_on(promoted), "c")
-    stale.restart()
+    restart(stale)
     stale.client.hset(KEYS.meta, "epoch", (await log_of(promoted)).epoch + 1000 * LOW_BITS)
     stale.client.hset(KEYS.meta, "replid", "f" * 40)
     on_fork = await put(store_on(stale), "fork 2", "fork 3")
@@ -258,8 +292,7 @@ async def test_a_fork_left_by_a_stale_primary_hides_nothing(starting: Starting) 
 
 async def test_what_was_rolled_back_is_published_again_at_a_new_position(starting: Starting) -> None:
     """Idempotency records go back with the log: a retry is neither lost nor answered with a position that is gone."""
-    primary = starting()
-    replica = starting(replica_of=primary)
+    primary, replica = with_replica(starting)
     await store_on(primary).create_topic(TOPIC, NOTHING)
     await put_one(store_on(primary), keyed("kept", "a"))
     primary.wait_for_replicas(1)
@@ -302,8 +335,7 @@ async def test_the_chain_keeps_what_is_in_the_log_and_sixty_four_more(starting: 
 
 
 async def test_reads_are_refused_by_a_replica(starting: Starting) -> None:
-    primary = starting()
-    replica = starting(replica_of=primary)
+    primary, replica = with_replica(starting)
     await store_on(primary).create_topic(TOPIC, NOTHING)
     await put(store_on(primary), "a")
     primary.wait_for_replicas(1)
@@ -317,6 +349,7 @@ async def test_a_duplicate_hit_writes_too(starting: Starting) -> None:
     """WAIT covers what its own connection wrote: a duplicate's answer was acknowledged, then lost with the primary."""
     primary = starting("--repl-ping-replica-period", "3600")
     replica = starting(replica_of=primary)
+    primary.wait_for_replicas(1)
     store = store_on(primary)
     await store.create_topic(TOPIC, NOTHING)
     await put_one(store, keyed("k", "a"))
@@ -394,8 +427,7 @@ async def test_a_new_epoch_may_begin_while_memory_is_out(starting: Starting) -> 
 
 async def test_a_probe_is_refused_where_appends_are_and_then_announces_nothing(starting: Starting) -> None:
     """On a demoted primary a bare announcement arrived while appends were refused."""
-    primary = starting()
-    replica = starting(replica_of=primary)
+    primary, replica = with_replica(starting)
     key, channel = b"hr:{node/n}:probe", b"hr:{node/n}:inbox"
     listeners = [server.client.pubsub() for server in (primary, replica)]
     for listener in listeners:

@@ -1,0 +1,76 @@
+"""Keys and channels: one slot a topic, whatever its name, and the way back from a channel."""
+
+import pytest
+import servers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import InvalidName
+from broker.names import ProjectName, TopicName, parse_topic
+from broker.store.keys import MAX_ONCE_ID_BYTES, Keys, encoded, once_id
+
+KEYS = Keys()
+
+
+def test_a_topics_keys() -> None:
+    keys = KEYS.topic(TopicName("p/a/b"))
+    assert (keys.log, keys.meta, keys.once) == (b"hr:{p/a/b}:log", b"hr:{p/a/b}:meta", b"hr:{p/a/b}:once")
+    assert keys.live == b"hr:{p/a/b}:live"
+    assert KEYS.projects() == b"hr:{projects}"
+    assert KEYS.topics(ProjectName("p")) == b"hr:{p}:topics"
+    assert Keys("x:y").topic(TopicName("p/a")).log == b"x:y:{p/a}:log"
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("azAZ09._~/-", "azAZ09._~/-"),
+        ("a b:c", "a%20b%3Ac"),
+        ("é%", "%C3%A9%25"),
+        ("}{", "%7D%7B"),
+        ("%7D", "%257D"),
+    ],
+)
+def test_names_are_encoded_before_they_enter_a_tag(name: str, tag: str) -> None:
+    assert encoded(name) == tag
+
+
+@pytest.mark.parametrize("prefix", ["a{b", "a}b", "a b", "a/b", "é", "a%b"])
+def test_a_prefix_that_would_move_the_tag_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        Keys(prefix)
+
+
+@given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=40))
+def test_all_keys_of_a_topic_share_its_slot_and_its_channel_leads_back(project: str, local: str) -> None:
+    try:
+        topic = parse_topic(f"{project}/{local}")
+    except InvalidName:
+        return
+    keys = KEYS.topic(topic)
+    slots = {servers.slot_of(key) for key in (keys.log, keys.meta, keys.once, keys.live)}
+    assert slots == {servers.slot_of(encoded(topic).encode())}
+    assert KEYS.topic_of_channel(keys.live) == topic
+
+
+@pytest.mark.parametrize("channel", [b"", b"hr:{p/t}:log", b"x:{p/t}:live", b"hr:{p/t:live", b"hr:{node/n}:inbox"])
+def test_other_channels_are_no_topics(channel: bytes) -> None:
+    with pytest.raises(ValueError, match="not a live channel"):
+        KEYS.topic_of_channel(channel)
+
+
+scopes = st.text(alphabet="ab01:#\0", max_size=6)
+
+
+@given(scopes, scopes, scopes, scopes)
+def test_ids_of_different_scopes_or_keys_never_meet(scope: str, name: str, other_scope: str, other_name: str) -> None:
+    same = (scope, name) == (other_scope, other_name)
+    assert (once_id(scope, name) == once_id(other_scope, other_name)) is same
+
+
+def test_long_ids_are_shortened_and_stay_different() -> None:
+    longest = MAX_ONCE_ID_BYTES - len(b"2:me")
+    assert once_id("me", "k" * longest) == b"2:me" + b"k" * longest
+    assert len(once_id("me", "k" * (longest + 1))) == 33
+    assert once_id("me", "k" * 500) != once_id("me", "k" * 501)
+    assert once_id("me", "\ud800") == b"2:me\xed\xa0\x80"
