@@ -23,7 +23,15 @@ from broker.idempotency import MAX_KEY_BYTES
 from broker.messages import Entry, Kind, Message
 from broker.names import DEFAULT_PROJECT, TopicName
 from broker.observe import Silent
-from broker.publish import MAX_REQUEST_BYTES, Durability, Publisher, PublishLimits, PublishRequest
+from broker.publish import (
+    FIRST_BACK_OFF_SECONDS,
+    MAX_BACK_OFF_SECONDS,
+    MAX_REQUEST_BYTES,
+    Durability,
+    Publisher,
+    PublishLimits,
+    PublishRequest,
+)
 from broker.store.base import (
     MAX_APPEND_BYTES,
     MAX_APPEND_MESSAGES,
@@ -50,6 +58,7 @@ class Faulty(MemoryStore):
         self.batches: list[tuple[TopicName, int]] = []
         self.refusals: list[Exception] = []
         self.lost_answers: list[Exception] = []
+        self.answers_kept: int | None = None
 
     async def append(self, topic: TopicName, requests: Sequence[AppendRequest]) -> list[AppendOutcome]:
         self.batches.append((topic, len(requests)))
@@ -59,7 +68,7 @@ class Faulty(MemoryStore):
         outcomes = await super().append(topic, requests)
         if self.lost_answers:
             raise self.lost_answers.pop(0)
-        return outcomes
+        return outcomes[: self.answers_kept]
 
 
 class Recorder(Silent):
@@ -353,7 +362,18 @@ async def test_with_a_key_a_lost_answer_is_asked_for_again_and_nothing_is_stored
     assert offsets(answers) == list(range(5))
     assert await house.payloads() == [b"0", b"1", b"2", b"3", b"4"]
     assert len(house.store.batches) == 3
-    assert 0 < house.slept.seconds[0] < house.slept.seconds[1] * 2
+
+
+async def test_it_waits_longer_from_attempt_to_attempt_and_begins_anew_afterwards() -> None:
+    house = await a_house()
+    for number in (1, 2):
+        house.slept.seconds.clear()
+        house.store.refusals = [Unavailable() for _ in range(8)]
+        await house.publisher.publish(a_publish("x", once=IdempotencyKey("me", str(number))))
+        steps = [min(FIRST_BACK_OFF_SECONDS * 2**attempt, MAX_BACK_OFF_SECONDS) for attempt in range(8)]
+        assert all(step / 2 <= waited <= step for step, waited in zip(steps, house.slept.seconds, strict=True)), (
+            house.slept.seconds
+        )
 
 
 async def test_what_is_sent_again_goes_before_what_is_newer() -> None:
@@ -435,6 +455,33 @@ async def test_of_an_append_in_flight_each_is_answered_at_its_own_time() -> None
     assert await house.payloads() == [b"early", b"late"]
 
 
+async def test_who_was_answered_in_flight_is_not_sent_again() -> None:
+    house = await a_house(PublishLimits(append_seconds=0.2))
+    house.now = 100.0
+    house.store.open.clear()
+    house.submit(a_publish("early", once=IdempotencyKey("me", "1")))
+    house.now = 100.1
+    house.submit(a_publish("late", once=IdempotencyKey("me", "2")))
+    await house.begun(1)
+    house.now = 100.2
+    await house.answered(1)
+    house.store.refusals = [Unavailable()]
+    house.store.open.set()
+    answers = await house.answered(2)
+    assert [type(answer) for answer in answers] == [UnknownOutcome, Appended]
+    assert await house.payloads() == [b"late"]
+    assert house.publisher._requests == house.publisher._bytes == 0
+
+
+async def test_a_store_that_answers_too_little_leaves_nobody_without_an_answer() -> None:
+    house = await a_house()
+    house.store.answers_kept = 1
+    house.submit(a_publish("x"))
+    house.submit(a_publish("y"))
+    answers = await house.answered(2)
+    assert [type(answer) for answer in answers] == [UnknownOutcome, UnknownOutcome]
+
+
 async def test_a_store_that_breaks_its_word_leaves_nobody_without_an_answer() -> None:
     house = await a_house()
     house.store.refusals = [ZeroDivisionError()]
@@ -455,8 +502,9 @@ async def test_who_fails_on_an_answer_does_not_take_the_others_theirs() -> None:
     assert await house.payloads() == [b"x", b"y"]
 
 
-async def test_an_answer_may_submit_the_next() -> None:
-    house = await a_house()
+@pytest.mark.parametrize("limits", [None, PublishLimits(topic_requests=1), PublishLimits(topic_bytes=15)])
+async def test_an_answer_may_submit_the_next(limits: PublishLimits | None) -> None:
+    house = await a_house(limits)
 
     def again(outcome: AppendOutcome) -> None:
         house.answers.append(outcome)
@@ -545,3 +593,21 @@ async def test_when_the_loop_is_torn_down_everybody_is_answered(turns: int) -> N
     assert [type(answer) for answer in house.answers] == expected
     house.store.open.set()
     await house.publisher.publish(a_publish("y"))
+
+
+async def test_torn_down_while_it_waits_to_try_again_each_is_answered_once() -> None:
+    house = await a_house()
+    house.store.lost_answers = [UnknownOutcome()]
+    waiting = asyncio.Event()
+
+    async def for_ever(seconds: float) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    house.publisher._sleep = for_ever
+    house.submit(a_publish("x", once=IdempotencyKey("me", "k")))
+    await waiting.wait()
+    for task in list(house.publisher._tasks):
+        task.cancel()
+    assert isinstance((await house.answered(1))[0], UnknownOutcome)
+    assert house.publisher._requests == house.publisher._bytes == 0

@@ -123,6 +123,11 @@ def test_bad_patterns_are_refused(pattern: str) -> None:
         check_patterns(["p/t", pattern])
 
 
+def test_a_star_elsewhere_is_named_as_what_is_wrong() -> None:
+    with pytest.raises(InvalidName, match="not at its end"):
+        check_patterns(["p/*/t"])
+
+
 def test_patterns_are_counted() -> None:
     assert len(check_patterns(["p/t"] * MAX_PATTERNS)) == MAX_PATTERNS
     with pytest.raises(InvalidName):

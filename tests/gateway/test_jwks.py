@@ -135,7 +135,8 @@ async def away(writer: asyncio.StreamWriter) -> None:
 
 
 async def failing(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\n{}")
+    body = a_set("a")
+    writer.write(b"HTTP/1.1 500 Oh\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
 
 
 async def no_json(writer: asyncio.StreamWriter) -> None:
@@ -219,7 +220,7 @@ async def test_a_source_that_never_answers_is_left_in_time(monkeypatch: pytest.M
         for_ever = asyncio.Event()
 
         async def dripping(writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             while not for_ever.is_set():
                 writer.write(b" ")
                 await writer.drain()

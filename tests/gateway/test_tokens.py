@@ -108,6 +108,11 @@ def test_no_other_algorithm_counts(name: object) -> None:
     refusal_of(signed_by_hand({"alg": name}, CLAIMS))
 
 
+@pytest.mark.parametrize("name", ["RS384", "RS512", "PS256"])
+def test_a_key_serves_no_other_algorithm_of_its_type(name: str) -> None:
+    refusal_of(jwt.encode(CLAIMS, RSA, algorithm=name), key="RS256")
+
+
 def test_a_changed_token_is_refused() -> None:
     head, body, signature = a_token(CLAIMS).split(".")
     other = segment(CLAIMS | {"sub": "mallory"})
