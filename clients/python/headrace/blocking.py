@@ -28,17 +28,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def _awaited(value: Awaitable[T]) -> T:
-    return await value
-
-
 def _waited(
     method: Callable[Concatenate[asynchronous.Client, P], Awaitable[T]],
 ) -> Callable[Concatenate["Client", P], T]:
     """Return a method of the blocking client that calls `method` in its thread and waits for the result."""
 
     def call(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.run(_awaited(method(self._client, *args, **kwargs)))
+        async def invoke() -> T:
+            return await method(self._client, *args, **kwargs)
+
+        return self.run(invoke())
 
     call.__name__, call.__doc__ = method.__name__, method.__doc__
     return call

@@ -96,7 +96,7 @@ class Client:
     async def close(self, *, timeout: float = CLOSE_TIMEOUT_S) -> None:
         """Wait up to `timeout` seconds for the answers to publishes, then close. Idempotent.
 
-        Publishes without an answer fail with `ClientClosed`; subscriptions end.
+        Publishes without an answer fail with `ClientClosed`; iterations end once they have brought what is queued.
         """
         try:
             await self.flush(timeout=timeout)
@@ -342,7 +342,7 @@ class Client:
                 case Answered():
                     _answer(event)
                 case Ended(subscription, error):
-                    subscription.end(error)
+                    subscription.end(None if isinstance(error, ClientClosed) else error)
                     self._forget(subscription)
                 case Complained(error):
                     logger.warning("the server refused a frame: %s (%s)", error.reason, error.code)

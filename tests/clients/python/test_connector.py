@@ -1,0 +1,92 @@
+"""What the connector does with a connection's beginnings and ends; the rest is seen in test_client.py."""
+
+import asyncio
+
+import pytest
+
+import headrace
+from headrace import Client
+
+
+async def test_a_token_function_that_fails_is_tried_again(node) -> None:
+    answers = iter([RuntimeError("no vault"), "token"])
+
+    def token() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with Client(node.url, token=token) as client:
+        await client.connected()
+    assert len(node.headers) == 1
+
+
+async def test_a_token_function_gets_one_second_chance(node) -> None:
+    asked = []
+
+    def token() -> str:
+        asked.append(1)
+        return "wrong"
+
+    node.refuse_status = 401
+    async with Client(node.url, token=token) as client:
+        with pytest.raises(headrace.Unauthorized):
+            await client.connected()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, headrace.Forbidden), (404, headrace.Refused)])
+async def test_when_every_server_refuses_the_client_is_over(node, second_node, status, error) -> None:
+    node.refuse_status = second_node.refuse_status = status
+    async with Client([node.url, second_node.url]) as client:
+        with pytest.raises(error):
+            await client.connected()
+    assert len(node.headers) == len(second_node.headers) == 1
+
+
+async def test_a_busy_server_is_tried_again(node, until) -> None:
+    node.refuse_status = 503
+    async with Client(node.url) as client:
+        await until(lambda: len(node.headers) >= 2)
+        assert client.state.reason == "HTTP 503"
+        node.refuse_status = None
+        assert (await client.connected()).node == "scripted"
+
+
+async def test_what_is_asked_within_one_turn_is_one_write(node, until, monkeypatch) -> None:
+    async with Client(node.url) as client:
+        await client.connected()
+        writes = []
+        transport = client._connector._transport
+        monkeypatch.setattr(transport, "send", lambda frames, *, binary: writes.append(len(frames)))
+        futures = [client.publish_nowait("default/lines", text="x") for _ in range(50)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert writes == [50]
+        monkeypatch.undo()
+        node.cut()
+        await asyncio.gather(*futures)
+
+
+async def test_closing_twice_and_closing_what_never_opened_is_fine(node) -> None:
+    client = Client(node.url)
+    await client.close()
+    async with Client(node.url) as second:
+        pass
+    await second.close()
+
+
+async def test_a_client_works_on_uvloop(node) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    url = node.url
+
+    def elsewhere() -> int:
+        async def once() -> int:
+            async with Client(url) as client:
+                return (await client.publish("default/lines", text="x")).offset
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(once())
+
+    assert await asyncio.to_thread(elsewhere) == 0
