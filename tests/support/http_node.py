@@ -68,11 +68,14 @@ class Node:
             auth=Auth(anonymous_publish=anonymous.publish, anonymous_subscribe=anonymous.subscribe),
         )
         self.now_ms: Callable[[], int] = now_ms
-        self.store = MemoryStore(now_ms=now_ms, announce=lambda topic, payload: self.announced(topic, payload))
+        self.store = MemoryStore(now_ms=now_ms, announce=self._announce)
         defaults = CatalogDefaults(auto_create=self.auto_create)
         self.catalog = Catalog(self.store, monotonic=time.monotonic, defaults=defaults)
         self.publisher = Publisher(self.store, self.catalog, observer=self.metrics, monotonic=time.monotonic)
         self.auth = Authenticator(self.config, now_ms=now_ms, monotonic=time.monotonic)
+
+    def _announce(self, topic: TopicName, payload: bytes) -> None:
+        self.announced(topic, payload)
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,119 @@
+"""What lean routes share: the credential, the query, the body, the answer."""
+
+from typing import Any
+
+import pytest
+from http_node import OPERATOR, Node, token
+
+from broker.errors import InvalidRequest, TooLarge, Unauthorized
+from broker.rights import Principal
+from gateway.asgi import (
+    MAX_QUERY_FIELDS,
+    MAX_TOKEN_CHARS,
+    Answer,
+    PeerGone,
+    headers_of,
+    principal_of,
+    query_of,
+    read_body,
+    retry_after,
+    send_answer,
+    token_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ({}, {}, None),
+        ({b"authorization": b"Bearer abc"}, {}, "abc"),
+        ({b"authorization": b"bearer  abc "}, {}, "abc"),
+        ({b"authorization": b"Basic abc"}, {}, None),
+        ({b"authorization": b"Bearer "}, {"token": "q"}, "q"),
+        ({b"x-api-key": b"key"}, {}, "key"),
+        ({b"x-api-key": b""}, {"key": "q"}, "q"),
+        ({b"authorization": b"Bearer abc", b"x-api-key": b"key"}, {"token": "q"}, "abc"),
+        ({b"x-api-key": b"key"}, {"key": "q"}, "key"),
+        ({}, {"token": "a", "key": "b"}, "a"),
+        ({}, {"token": ""}, None),
+    ],
+)
+def test_the_first_credential_that_is_not_empty_counts(
+    headers: dict[bytes, bytes], query: dict[str, str], expected: str | None
+) -> None:
+    assert token_of(headers, query) == expected
+
+
+def test_headers_and_query_are_read_once() -> None:
+    scope: dict[str, Any] = {"headers": [(b"a", b"1"), (b"a", b"2")], "query_string": b"since=last%3A5&x&y="}
+    assert headers_of(scope) == {b"a": b"2"}
+    assert query_of(scope) == {"since": "last:5", "x": "", "y": ""}
+    assert query_of({"query_string": b""}) == {}
+
+
+@pytest.mark.parametrize("raw", [b"a=\xff", b"&".join([b"a=1"] * (MAX_QUERY_FIELDS + 1))])
+def test_a_query_that_cannot_be_read_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        query_of({"query_string": raw})
+
+
+async def test_a_bad_token_never_counts_as_none() -> None:
+    auth = Node(anonymous=Principal("@anonymous", publish=("p/*",))).auth
+    assert (await principal_of(auth, None)).publish == ("p/*",)
+    assert (await principal_of(auth, OPERATOR)).operator
+    assert (await principal_of(auth, token(publish=("p/t",)))).publish == ("p/t",)
+    for bad in ("", "nonsense", "x" * (MAX_TOKEN_CHARS + 1)):
+        with pytest.raises(Unauthorized):
+            await principal_of(auth, bad)
+
+
+def body_in(*parts: bytes, gone: bool = False) -> Any:
+    events: list[dict[str, Any]] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    if gone:
+        events.append({"type": "http.disconnect"})
+    else:
+        events[-1]["more_body"] = False
+
+    async def receive() -> dict[str, Any]:
+        return events.pop(0)
+
+    return receive
+
+
+async def test_a_body_is_joined_within_its_bound() -> None:
+    assert await read_body(body_in(b""), max_bytes=0) == b""
+    assert await read_body(body_in(b"abc"), max_bytes=3) == b"abc"
+    assert await read_body(body_in(b"ab", b"", b"c"), max_bytes=3) == b"abc"
+
+
+@pytest.mark.parametrize("parts", [(b"abcd",), (b"ab", b"cd"), (b"abcd", b"")])
+async def test_a_larger_body_is_refused(parts: tuple[bytes, ...]) -> None:
+    with pytest.raises(TooLarge):
+        await read_body(body_in(*parts), max_bytes=3)
+
+
+@pytest.mark.parametrize("parts", [(), (b"ab",)])
+async def test_a_peer_that_leaves_is_not_answered(parts: tuple[bytes, ...]) -> None:
+    with pytest.raises(PeerGone):
+        await read_body(body_in(*parts, gone=True), max_bytes=100)
+
+
+async def test_an_answer_has_its_type_and_length() -> None:
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    await send_answer(send, Answer(200, b"{}", [(b"x", b"y")]))
+    assert sent[0]["status"] == 200
+    assert dict(sent[0]["headers"]) == {
+        b"content-type": b"application/json; charset=utf-8",
+        b"content-length": b"2",
+        b"x": b"y",
+    }
+    assert sent[1] == {"type": "http.response.body", "body": b"{}"}
+
+
+@pytest.mark.parametrize(("ms", "seconds"), [(None, None), (0, b"1"), (1, b"1"), (1000, b"1"), (1001, b"2")])
+def test_retry_after_is_in_whole_seconds(ms: int | None, seconds: bytes | None) -> None:
+    assert retry_after(ms) == ([] if seconds is None else [(b"retry-after", seconds)])
