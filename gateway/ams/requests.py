@@ -1,0 +1,48 @@
+"""One ARGO request after its route and its caller were found: what the handlers are given."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from broker.catalog import Catalog
+from broker.names import ProjectName, TopicName
+from broker.rights import Principal, matches
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the path names, empty where it names none."""
+
+    project: ProjectName
+    topic: TopicName
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    catalog: Catalog
+    caller: Principal
+    target: Target
+    query: Mapping[str, str]
+    body: bytes
+
+
+NO_PROJECT = ProjectName("")
+NO_TOPIC = TopicName("")
+
+Handler = Callable[[Request], Awaitable[bytes]]
+"""Returns the body of the 200, perhaps empty, or raises the refusal."""
+
+
+def sees_topic(caller: Principal, topic: TopicName) -> bool:
+    """Tell whether `topic` appears in this caller's lists."""
+    return caller.operator or matches(caller.publish, topic) or matches(caller.subscribe, topic)
+
+
+def reaches(caller: Principal, project: ProjectName) -> bool:
+    """Tell whether the caller has any right in `project`: what ARGO calls having a role there (contract ams.md 2)."""
+    if caller.operator:
+        return True
+    root = f"{project}/"
+    return any(
+        pattern.startswith(root) or (pattern.endswith("*") and root.startswith(pattern[:-1]))
+        for pattern in (*caller.publish, *caller.subscribe)
+    )
