@@ -215,7 +215,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
 
 
 async def test_a_source_that_never_answers_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwks, "FETCH_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT_SECONDS", 0.4)
     async with a_source() as source:
         for_ever = asyncio.Event()
 
