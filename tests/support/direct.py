@@ -3,12 +3,13 @@
 For tests that play failovers: the topology would look for a primary, these tests want to talk to a certain server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import redis
 import servers
 
 from broker.store.base import ReplyError, Script
+from broker.store.redis import RedisStore
 
 
 class Direct:
@@ -30,6 +31,38 @@ class Direct:
 
     async def refresh(self) -> None:
         """There is nobody to ask."""
+
+
+def store_on(server: servers.Server) -> RedisStore:
+    return RedisStore(Direct(server))
+
+
+def promote(replica: servers.Server) -> None:
+    replica.command("REPLICAOF", "NO", "ONE")
+
+
+def with_replica(starting: Callable[..., servers.Server]) -> tuple[servers.Server, servers.Server]:
+    """A primary and a replica in sync (that a primary gets its first replica changes its replication id)."""
+    primary = starting()
+    replica = starting(replica_of=primary)
+    primary.wait_for_replicas(1)
+    return primary, replica
+
+
+def restart(server: servers.Server) -> None:
+    server.restart()
+
+    def has_loaded() -> bool:
+        try:
+            return bool(server.client.ping())
+        except redis.exceptions.BusyLoadingError:
+            return False
+
+    servers.eventually(has_loaded, what="the data loaded")
+
+
+def replid(server: servers.Server) -> str:
+    return str(server.client.info("replication")["master_replid"])
 
 
 def _full(error: redis.ResponseError) -> str:
