@@ -44,7 +44,7 @@ _running: set["Server"] = set()
 
 
 class ServerDied(Exception):
-    """The child ended although nobody asked it to; the message holds the end of its log."""
+    """The child ended unasked; the message holds the end of its log."""
 
 
 def slot_of(key: bytes | str) -> int:
@@ -255,10 +255,9 @@ class Cluster:
 
     def owner(self, slot: int) -> Server:
         """The node that says itself that it serves `slot`; in doubt the one promoted last."""
-        for node in (*self.replicas, *self.nodes):
-            if node.alive and _serves(node, slot):
-                return node
-        raise AssertionError(f"nobody serves slot {slot}")
+        found = [node for node in (*self.replicas, *self.nodes) if node.alive and _serves(node, slot)]
+        assert found, f"nobody serves slot {slot}"
+        return found[0]
 
     def node_id(self, node: Server) -> str:
         return _text(node.command("CLUSTER", "MYID"))
@@ -276,8 +275,17 @@ class Cluster:
 
     def finish_migration(self, slot: int, target: Server) -> None:
         owner = self.node_id(target)
-        for node in (target, *(other for other in self.nodes if other is not target)):
-            node.command("CLUSTER", "SETSLOT", slot, "NODE", owner)
+        target.command("CLUSTER", "SETSLOT", slot, "NODE", owner)
+        # A greater epoch than anybody's: else gossip still on its way may undo the move.
+        target.command("CLUSTER", "BUMPEPOCH")
+
+        def is_agreed() -> bool:
+            unaware = [node for node in self.nodes if _owner_seen_by(node, slot) != owner]
+            for node in unaware:
+                node.command("CLUSTER", "SETSLOT", slot, "NODE", owner)
+            return not unaware
+
+        eventually(is_agreed, what="the slot's move")
 
     def migrate(self, slot: int, target: Server) -> None:
         """Move a slot with its keys to another primary, as redis-cli does."""
@@ -397,10 +405,16 @@ def _cluster_info(node: Server) -> dict[str, str]:
 
 
 def _serves(node: Server, slot: int) -> bool:
-    lines = _text(node.command("CLUSTER", "NODES")).splitlines()
-    own = next(line.split() for line in lines if "myself" in line)
-    ranges = [word.split("-") for word in own[8:] if not word.startswith("[")]
-    return any(int(words[0]) <= slot <= int(words[-1]) for words in ranges)
+    return _owner_seen_by(node, slot) == _text(node.command("CLUSTER", "MYID"))
+
+
+def _owner_seen_by(node: Server, slot: int) -> str:
+    for line in _text(node.command("CLUSTER", "NODES")).splitlines():
+        words = line.split()
+        ranges = [word.split("-") for word in words[8:] if not word.startswith("[")]
+        if any(int(ends[0]) <= slot <= int(ends[-1]) for ends in ranges):
+            return words[0]
+    return ""
 
 
 def _text(value: object) -> str:
