@@ -7,13 +7,14 @@ is newer than what this node knows yet), a caller that accepts `text/event-strea
 only says when to come back; other callers get a 503. Where coming back is useless, everybody gets the refusal.
 """
 
+import asyncio
 import logging
 import random
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from broker.errors import Forbidden, HeadraceError, InvalidName, ServerError, Unauthorized
+from broker.errors import Forbidden, HeadraceError, InvalidName, ServerError, Unauthorized, Unavailable
 from broker.hub import Since
 from broker.names import TopicName, parse_project, topic_of
 from broker.rights import Principal
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 MIN_RETRY_MS = 1000
 MAX_RETRY_MS = 3000
 """When an `EventSource` comes back, drawn for each, so that a restart does not bring them all at once."""
+
+SUBSCRIBE_SECONDS = 30.0
+"""A last bound on a subscribe; the hub's own deadlines are shorter."""
 
 EVENT_STREAM = b"text/event-stream"
 
@@ -97,7 +101,11 @@ class StreamApp:
         )
         host.attach(stream)
         try:
-            await self._context.hub.subscribe(stream, topic, since, placed=stream.on_placed)
+            async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                await self._context.hub.subscribe(stream, topic, since, placed=stream.on_placed)
+        except TimeoutError:
+            host.detach()
+            raise Unavailable from None
         except BaseException:
             host.detach()
             raise

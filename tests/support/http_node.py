@@ -11,12 +11,15 @@ from typing import Any
 import uvicorn
 
 from broker.catalog import AutoCreate, Catalog, CatalogDefaults
-from broker.names import TopicName
-from broker.publish import Publisher
+from broker.hub import Hub
+from broker.messages import Kind, Message
+from broker.names import TopicName, parse_topic
+from broker.publish import Publisher, PublishRequest
 from broker.rights import Principal
 from broker.store.memory import MemoryStore
 from gateway.auth import Authenticator
 from gateway.config import Auth, Config, Secret
+from gateway.context import Context
 from gateway.http import http_protocol
 from gateway.metrics import Metrics
 from gateway.reception import Bounds
@@ -50,13 +53,11 @@ def token(*, publish: tuple[str, ...] = (), subscribe: tuple[str, ...] = (), sec
 
 @dataclass
 class Node:
-    """The services that a `Context` holds, over a memory store. `hub` is set by the tests that need one."""
+    """A node's services over a memory store, whose announcements the hub hears at once. `async with` runs the hub."""
 
     auto_create: AutoCreate = AutoCreate.NONE
     anonymous: Principal | None = None
     origins: tuple[str, ...] = ()
-    hub: Any = None
-    announced: Callable[[TopicName, bytes], None] = lambda topic, payload: None
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -69,13 +70,41 @@ class Node:
         )
         self.now_ms: Callable[[], int] = now_ms
         self.store = MemoryStore(now_ms=now_ms, announce=self._announce)
+        self.hub = Hub(self.store, self, observer=self.metrics, now_ms=now_ms, monotonic=time.monotonic)
+        self._followed: set[TopicName] = set()
         defaults = CatalogDefaults(auto_create=self.auto_create)
         self.catalog = Catalog(self.store, monotonic=time.monotonic, defaults=defaults)
         self.publisher = Publisher(self.store, self.catalog, observer=self.metrics, monotonic=time.monotonic)
         self.auth = Authenticator(self.config, now_ms=now_ms, monotonic=time.monotonic)
 
+    @property
+    def context(self) -> Context:
+        return Context(self.config, self.hub, self.publisher, self.catalog, self.auth, self.metrics, self.now_ms)
+
+    async def __aenter__(self) -> "Node":
+        self._running = asyncio.create_task(self.hub.run())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._running.cancel()
+        await asyncio.wait([self._running])
+
+    async def say(self, topic: str, *texts: str) -> None:
+        messages = tuple(Message(Kind.TEXT, text.encode()) for text in texts)
+        await self.publisher.publish(PublishRequest(parse_topic(topic), messages))
+
+    # The bus.
+
+    async def follow(self, topic: TopicName) -> None:
+        self._followed.add(topic)
+
+    def unfollow(self, topic: TopicName) -> None:
+        self._followed.discard(topic)
+
     def _announce(self, topic: TopicName, payload: bytes) -> None:
-        self.announced(topic, payload)
+        if topic in self._followed:
+            self.hub.on_announcements([(topic, payload)])
 
 
 class _Server(uvicorn.Server):
