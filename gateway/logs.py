@@ -14,13 +14,15 @@ from typing import Literal, TextIO
 
 import orjson
 
+Style = Literal["plain", "json"]
+
 MAX_LINE_CHARS = 8192
 """A longer text is cut: a log line is no place for a payload."""
 
 MIN_SECRET_CHARS = 8
 """A shorter secret is not searched for: it would black out ordinary words."""
 
-QUIET = ("uvicorn", "httpx", "httpcore", "asyncio", "hpack")
+QUIET = ("uvicorn", "httpx", "httpcore", "asyncio", "websockets", "headrace")
 """Libraries whose everyday remarks are not an operator's; their warnings are."""
 
 _MASK = "…"
@@ -107,7 +109,7 @@ class JsonLines(logging.Formatter):
 def configure(
     *,
     stream: TextIO | None = None,
-    style: Literal["plain", "json"] | None = None,
+    style: Style | None = None,
     level: str = "INFO",
     secrets: Iterable[str] = (),
 ) -> None:

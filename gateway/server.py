@@ -54,8 +54,6 @@ class Parts:
     app: AsgiApp
     http: type[asyncio.Protocol]
     websocket: type[asyncio.Protocol]
-    connections: set[Any]
-    """The connections that uvicorn asks to shut down at the end: its own set, shared with the sockets."""
     metrics: Metrics
     loops: Mapping[str, Callable[[], Coroutine[object, object, None]]]
     drain: Callable[[], Coroutine[object, object, None]]
@@ -123,7 +121,6 @@ class _HttpServer(uvicorn.Server):
 async def run(parts: Parts, listener: socket.socket, stop: Stop, *, on_listening: Callable[[], None]) -> None:
     """Serve until `stop` is asked for and the end is reached; a loop that crashes ends the node with its error."""
     server = _HttpServer(_settings(parts))
-    server.server_state.connections = parts.connections
     async with _loops(parts), asyncio.TaskGroup() as serving:
         ended = serving.create_task(server.serve(sockets=[listener]), name="http")
         await server.listening.wait()

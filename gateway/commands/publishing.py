@@ -123,6 +123,8 @@ async def publish_all(
             _show(progress, tally)
         while tally.stored + tally.failed < tally.sent:
             await client.room()
+            # The answers' callbacks have their turn, also when nothing is left to wait for.
+            await asyncio.sleep(0)
             _show(progress, tally)
     except HeadraceError as error:
         # The server wants nothing more of this client: what is unanswered has failed by now.

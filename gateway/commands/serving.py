@@ -12,6 +12,12 @@ from gateway.config import Config, ConfigError, LogFormat
 from gateway.metrics import node_version
 from gateway.secrets import SERVICE_TOKEN_FILE, with_kept_secrets
 
+STYLES: dict[LogFormat, logs.Style | None] = {
+    LogFormat.AUTO: None,
+    LogFormat.PLAIN: "plain",
+    LogFormat.JSON: "json",
+}
+
 DEMO_TOPIC = "default/demo"
 DEFAULT_PORT = 8080
 DEFAULT_DATA = "headrace-data"
@@ -35,13 +41,12 @@ def serve(config: Config) -> int:
         note(f"headrace: cannot listen on {error}")
         return FAILED
     _configure_logs(config)
-    url = url_of(config.host, listener.getsockname()[1])
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run_node(config, listener, url, on_listening=lambda name: _greet(config, url, name)))
+        return runner.run(run_node(config, listener, on_listening=_greet))
 
 
 def _configure_logs(config: Config) -> None:
-    style = None if config.log.format is LogFormat.AUTO else config.log.format.value
+    style = STYLES[config.log.format]
     secrets = [secret.value for secret in (config.service_token, config.secret_key) if secret]
     logs.configure(style=style, level=config.log.level.value.upper(), secrets=secrets)
 
@@ -53,15 +58,16 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _greet(config: Config, url: str, name: str) -> None:
-    print(greeting(config, url, name, command=command_name()), flush=True)
+def _greet(config: Config) -> None:
+    print(greeting(config, command=command_name()), flush=True)
 
 
-def greeting(config: Config, url: str, name: str, *, command: str) -> str:
+def greeting(config: Config, *, command: str) -> str:
     """Return what a node prints once it serves: addresses, token, and two lines to try.
 
     The token stands alone, never in a URL: URLs end in histories and logs.
     """
+    url = url_of(config.host, config.port)
     options = _client_options(config, url)
     rows = [("page", f"{url}/"), ("reference", f"{url}/docs")]
     if config.is_embedded:
@@ -71,7 +77,7 @@ def greeting(config: Config, url: str, name: str, *, command: str) -> str:
             rows.append(("token", f"{config.service_token.value}  (kept in {data / SERVICE_TOKEN_FILE})"))
     else:
         options += " --token ..."
-    lines = [f"Headrace {node_version()}, node {name}", ""]
+    lines = [f"Headrace {node_version()}, node {config.name}", ""]
     lines += [f"  {label:<10} {value}" for label, value in rows]
     lines += ["", "Try it in two more terminals:", ""]
     lines += [f"  {command} sub {DEMO_TOPIC}{options}", f"  echo hello | {command} pub {DEMO_TOPIC}{options}", ""]

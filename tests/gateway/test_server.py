@@ -52,7 +52,6 @@ class Diary:
             app=self.app,
             http=HttpToolsProtocol,
             websocket=WebSocketsSansIOProtocol,
-            connections=set(),
             metrics=Metrics(),
             loops={"loop": self.loop},
             drain=self.drain,

@@ -16,7 +16,7 @@ from gateway.secrets import SERVICE_TOKEN_FILE
 from gateway.server import bind
 
 TOKEN = "operator-token-0123456789"
-EMBEDDED = Config(service_token=Secret(TOKEN))
+EMBEDDED = Config(name="node-1", service_token=Secret(TOKEN))
 URL = "http://127.0.0.1:8080"
 
 
@@ -30,7 +30,7 @@ def logs_as_they_were() -> Iterator[None]:
 
 
 def test_an_embedded_node_says_where_it_is_and_what_to_type() -> None:
-    text = greeting(EMBEDDED, URL, "node-1", command="headrace")
+    text = greeting(EMBEDDED, command="headrace")
 
     assert f"{URL}/" in text
     assert "node node-1" in text
@@ -41,14 +41,14 @@ def test_an_embedded_node_says_where_it_is_and_what_to_type() -> None:
 
 
 def test_the_token_is_part_of_no_url() -> None:
-    for line in greeting(EMBEDDED, URL, "node-1", command="headrace").splitlines():
+    for line in greeting(EMBEDDED, command="headrace").splitlines():
         assert not (TOKEN in line and "http" in line)
 
 
 def test_a_node_off_the_beaten_path_says_how_to_find_it() -> None:
-    config = replace(EMBEDDED, data="/elsewhere/data")
+    config = replace(EMBEDDED, port=9999, data="/elsewhere/data")
 
-    text = greeting(config, "http://127.0.0.1:9999", "node-1", command=".venv/bin/headrace")
+    text = greeting(config, command=".venv/bin/headrace")
 
     assert "  .venv/bin/headrace sub default/demo --server http://127.0.0.1:9999 --data /elsewhere/data\n" in text
 
@@ -56,7 +56,7 @@ def test_a_node_off_the_beaten_path_says_how_to_find_it() -> None:
 def test_a_node_on_a_shared_redis_keeps_its_token_to_itself() -> None:
     config = Config(redis=Secret("redis://:password@db"), service_token=Secret(TOKEN), secret_key=Secret("k" * 32))
 
-    text = greeting(config, URL, "node-1", command="headrace")
+    text = greeting(config, command="headrace")
 
     assert TOKEN not in text
     assert "password" not in text

@@ -1,0 +1,179 @@
+"""The composition root: configuration in, a running node out. `python -m gateway` is the command `headrace`.
+
+    engine (embedded mode) -> topology -> store and bus -> catalog, publisher, hub -> context -> rooms -> server
+
+Nothing else in the gateway builds a service; whoever wants to know what a node is made of reads `compose`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from broker.catalog import Catalog
+from broker.hub import Hub
+from broker.publish import Publisher
+from broker.store import scripts
+from broker.store.redis import RedisStore
+from cluster.address import Address, InvalidAddress, parse_address
+from cluster.bus import Bus
+from cluster.engine import Engine, EngineError
+from cluster.topology import Topology
+from gateway import app
+from gateway.ams import routes as ams
+from gateway.auth import Authenticator
+from gateway.config import Config
+from gateway.context import Context
+from gateway.handshake import Front
+from gateway.health import Health, Readiness
+from gateway.http import http_protocol
+from gateway.metrics import Metrics
+from gateway.realtime import endpoint as realtime
+from gateway.reception import bounds_of
+from gateway.server import Parts, Stop, run
+from gateway.session import Census
+from gateway.sse import endpoint as sse
+
+log = logging.getLogger("gateway")
+
+CRASHED = 1
+"""Exit status of a node that could not start, or ended although nobody asked it to."""
+
+MISCONFIGURED = 2
+
+NAME_BYTES = 3
+"""Of a generated node name, in hexadecimal digits behind `node-`."""
+
+Loop = Callable[[], Coroutine[object, object, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Substrate:
+    """The Redis of a node, and what keeps it running in embedded mode."""
+
+    address: Address
+    loops: dict[str, Loop]
+
+
+async def run_node(config: Config, listener: socket.socket, *, on_listening: Callable[[Config], None]) -> int:
+    """Run a node on a bound socket until a signal ends it; returns the exit status.
+
+    `on_listening` gets the configuration as it is in force: with the node's name and its port.
+    """
+    config = in_force(config, listener)
+    stop = Stop()
+    try:
+        with stop.on_signals():
+            async with substrate(config, stop) as redis:
+                if not stop.asked.is_set():
+                    parts = compose(config, redis)
+                    await run(parts, listener, stop, on_listening=lambda: on_listening(config))
+    except InvalidAddress as error:
+        log.error("redis: %s", error)
+        return MISCONFIGURED
+    except EngineError as error:
+        log.error("%s", error)
+        return CRASHED
+    except ExceptionGroup as errors:
+        log.critical("the node ends: a part of it has crashed", exc_info=errors)
+        return CRASHED
+    return 0
+
+
+def in_force(config: Config, listener: socket.socket) -> Config:
+    """Return the configuration with a name, and with the port that was taken."""
+    name = config.name or f"node-{secrets.token_hex(NAME_BYTES)}"
+    return replace(config, name=name, port=listener.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def substrate(config: Config, stop: Stop) -> AsyncIterator[Substrate]:
+    """The configured Redis, which may be away; or the embedded engine, running, until the context is left."""
+    if config.redis is not None:
+        yield Substrate(parse_address(config.redis.value), {})
+        return
+    engine = Engine(Path(config.data), program=config.embedded.engine, start_seconds=config.embedded.start_seconds)
+    try:
+        await _unless_asked(stop, engine.start())
+        yield Substrate(engine.address, {"engine": engine.serve})
+    finally:
+        await engine.stop()
+
+
+async def _unless_asked(stop: Stop, work: Coroutine[object, object, None]) -> None:
+    """Await `work`, or give it up when the node is told to stop."""
+    asked = asyncio.create_task(stop.asked.wait())
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait((asked, working), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        asked.cancel()
+        working.cancel()
+        await asyncio.wait((asked, working))
+
+
+def compose(config: Config, redis: Substrate) -> Parts:
+    """Build every service of a node. Nothing runs yet."""
+    metrics = Metrics()
+    topology = Topology(redis.address, name=f"headrace-{config.name}", scripts=scripts.ALL)
+    store = RedisStore(topology, prefix=config.prefix)
+    bus = Bus(topology, channel_of=lambda topic: store.keys.topic(topic).live)
+    catalog = Catalog(store, monotonic=time.monotonic, defaults=config.catalog_defaults, observer=metrics)
+    publisher = Publisher(store, catalog, observer=metrics, monotonic=time.monotonic, limits=config.limits.publishing)
+    hub = Hub(store, bus, observer=metrics, now_ms=wall_ms, monotonic=time.monotonic, ask_topology=topology.refresh)
+    bus.deliver_to(hub)
+    auth = Authenticator(config, now_ms=wall_ms, monotonic=time.monotonic)
+    context = Context(config, hub, publisher, catalog, auth, metrics, wall_ms)
+    loops = {"topology": topology.serve, "bus": bus.serve, "hub": hub.run, "retention": catalog.run}
+
+    async def probe() -> Readiness:
+        await topology.connected(2)
+        return Readiness(ready=True)
+
+    return faces(context, Health(probe), {**redis.loops, **loops})
+
+
+def faces(context: Context, health: Health, loops: dict[str, Loop]) -> Parts:
+    """Put the rooms in front of a node's services."""
+    limits, metrics = context.config.limits, context.metrics
+    census = Census(connections=limits.connections, connections_per_address=limits.connections_per_address)
+    front = realtime.front(context, census=census)
+
+    def on_draining() -> None:
+        health.draining = metrics.draining = True
+
+    return Parts(
+        app=app.build(
+            ams=ams.build(context), sse=sse.build(context), health=health, metrics=metrics, origins=context.auth
+        ),
+        http=http_protocol(bounds_of(limits), census, metrics),
+        websocket=front.protocol_class(),
+        metrics=metrics,
+        loops=loops,
+        drain=lambda: _drain(context.publisher, front),
+        on_draining=on_draining,
+    )
+
+
+async def _drain(publisher: Publisher, front: Front) -> None:
+    """Answer the publishes in flight, then close the sockets with 1012. Both are bounded in themselves."""
+    await publisher.drain()
+    await front.drain()
+
+
+def wall_ms() -> int:
+    """The wall clock, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+if __name__ == "__main__":
+    from gateway.cli import main
+
+    main()
