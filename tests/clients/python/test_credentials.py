@@ -13,6 +13,7 @@ async def fresh() -> str:
         (None, []),
         ("", []),
         ("plain", [("Authorization", "Bearer plain")]),
+        ("from-a-file\n", [("Authorization", "Bearer from-a-file")]),
         (lambda: "made", [("Authorization", "Bearer made")]),
         (fresh, [("Authorization", "Bearer async")]),
     ],
@@ -35,3 +36,12 @@ def test_a_function_has_one_second_chance_until_a_token_is_accepted() -> None:
 
 def test_the_token_is_not_shown() -> None:
     assert "s3cret" not in repr(Credentials("s3cret"))
+
+
+@pytest.mark.parametrize("token", ["a\r\nX-Evil: 1", "a b", "ü", "a\x00"])
+async def test_what_cannot_stand_in_a_header_is_refused_without_being_shown(token) -> None:
+    with pytest.raises(ValueError) as caught:
+        Credentials(token)
+    assert token not in str(caught.value)
+    with pytest.raises(ValueError):
+        await Credentials(lambda: token).headers()

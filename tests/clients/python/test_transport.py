@@ -69,9 +69,11 @@ async def test_nothing_listening_is_no_connection() -> None:
 
 async def test_a_server_that_says_nothing_is_no_connection(monkeypatch) -> None:
     monkeypatch.setattr("headrace.transport.OPEN_TIMEOUT_S", 0.05)
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     with pytest.raises(OpenFailed, match="in time"):
         await opened(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", [])
+    writers[0].close()
     server.close()
 
 
