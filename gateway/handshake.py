@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 from urllib.parse import parse_qs
 
 import orjson
@@ -23,11 +23,9 @@ from websockets.typing import Subprotocol
 
 from broker.errors import HeadraceError, Unauthorized
 from broker.rights import Principal
+from gateway.auth import Authenticator
 from gateway.session import peer_address
 from gateway.websocket import RESTART, Services, WebSocket
-
-if TYPE_CHECKING:
-    from gateway.auth import Authenticator
 
 VERSION = "13"
 """Of RFC 6455."""
@@ -72,7 +70,7 @@ class Room(Protocol):
 class Front:
     """The node's WebSocket front: its rooms by path, its sockets, and their end."""
 
-    def __init__(self, node: Services, auth: "Authenticator", rooms: Mapping[str, Room]) -> None:
+    def __init__(self, node: Services, auth: Authenticator, rooms: Mapping[str, Room]) -> None:
         self.node = node
         self.auth = auth
         self.rooms = rooms

@@ -17,6 +17,13 @@ MAX_DELAY_TURNS = 100_000
 """Of the wheel; a later deadline is looked at then and armed again."""
 
 
+ROUNDING = 1e-9
+"""Of a bucket's content: whoever comes back when told must not be a millionth too early."""
+
+MAX_HELD_FRAMES = 256
+"""Answers kept for one write; beyond that they go out at once, so that the transport can say that it is full."""
+
+
 class Census:
     """How many sockets a node has, in all and from each address.
 
@@ -138,7 +145,7 @@ class Bucket:
         """Take one and return 0, or return the seconds until there is one."""
         self._left = min(self._left + (now - self._at) * self._rate, max(self._rate, 1.0))
         self._at = now
-        if self._left < 1:
+        if self._left < 1 - ROUNDING:
             return (1 - self._left) / self._rate
         self._left -= 1
         return 0
@@ -197,6 +204,8 @@ class Session:
             self._outbox.add(self)
         else:
             self._held.append(data)
+            if len(self._held) >= MAX_HELD_FRAMES:
+                self.flush()
 
     def flush(self) -> None:
         """Hand the kept answers to the transport now."""

@@ -18,12 +18,15 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import SERVER, Protocol
 
 from gateway.config import Limits
-from gateway.framing import PING, PONG, TEXT, Header, Shape, framed, payload, read_header
+from gateway.framing import CLOSE, PING, PONG, TEXT, Header, Shape, framed, payload, read_header
 from gateway.metrics import Metrics
 from gateway.session import Census, Outbox, Session, Wheel
 
 CLOSE_SECONDS = 5.0
 """How long the peer may take to answer our close frame before the socket is cut."""
+
+MAX_REASON_BYTES = 123
+"""Of a close frame: a control frame has 125 bytes, two of them the code."""
 
 PROTOCOL_ERROR, INVALID_DATA, TOO_BIG, INTERNAL, RESTART = 1002, 1007, 1009, 1011, 1012
 """RFC 6455 section 7.4.1, and 1012 from its registry."""
@@ -282,7 +285,8 @@ class WebSocket(Session, asyncio.Protocol):
             return
         self.flush()
         self._begin_closing(code)
-        self.transport.write(framed(_FIN | 0x8, code.to_bytes(2) + reason.encode()[:123]))
+        told = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore").encode()
+        self.transport.write(framed(_FIN | CLOSE, code.to_bytes(2) + told))
         self.node.wheel.arm(self, CLOSE_SECONDS)
 
     def _begin_closing(self, code: int) -> None:

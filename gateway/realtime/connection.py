@@ -13,7 +13,6 @@ from collections.abc import Coroutine
 from functools import partial
 from secrets import token_urlsafe
 from sys import intern
-from typing import TYPE_CHECKING
 
 from broker.errors import (
     AlreadySubscribed,
@@ -30,6 +29,7 @@ from broker.names import TopicName
 from broker.publish import PublishRequest
 from broker.rights import Principal
 from broker.store.base import Appended, IdempotencyKey, PublisherSequence
+from gateway.context import Context
 from gateway.handshake import Opening
 from gateway.realtime import frames
 from gateway.realtime.errors import CloseCode, for_the_wire
@@ -37,9 +37,6 @@ from gateway.realtime.frames import Json, Msgpack, Node, RealtimeDialect
 from gateway.realtime.wire import Hello, Ping, Publish, Refused, Request, RequestId, Subscribe, Unsubscribe
 from gateway.session import Bucket
 from gateway.websocket import Services, WebSocket
-
-if TYPE_CHECKING:
-    from gateway.context import Context
 
 SUBSCRIBE_SECONDS = 30.0
 """A last bound on a subscribe; the hub's own deadlines are shorter."""
@@ -56,7 +53,7 @@ log = logging.getLogger(__name__)
 class Shared:
     """What all realtime sockets of a node share."""
 
-    def __init__(self, context: "Context", node: Services, welcome: Node) -> None:
+    def __init__(self, context: Context, node: Services, welcome: Node) -> None:
         self.context = context
         self.node = node
         self.welcome = welcome
@@ -119,7 +116,7 @@ class Connection(WebSocket):
 
     def on_message(self, data: bytes, *, text: bool) -> None:
         if text is not self.dialect.is_text:
-            self.close(CloseCode.UNSUPPORTED_DATA, f"{self.dialect.subprotocol} has the other kind of frames.")
+            self._fail(CloseCode.UNSUPPORTED_DATA, f"{self.dialect.subprotocol} has the other kind of frames.")
             return
         request = self.dialect.read(data)
         if type(request) is Publish and self._waiting is None:

@@ -1,16 +1,13 @@
 """The realtime endpoint: the room that opens realtime sockets, and the node's WebSocket front with it inside."""
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from gateway.context import Context
 from gateway.handshake import Front, Handshake, Opening
 from gateway.realtime.connection import Connection, Shared
 from gateway.realtime.frames import Node
 from gateway.session import Census, Outbox, Wheel
 from gateway.websocket import Services
-
-if TYPE_CHECKING:
-    from gateway.context import Context
 
 PATH = "/v1/realtime"
 
@@ -21,7 +18,7 @@ SPREAD_MS = 2000
 class Endpoint:
     """The room at `PATH`."""
 
-    def __init__(self, context: "Context", node: Services) -> None:
+    def __init__(self, context: Context, node: Services) -> None:
         self._shared = Shared(context, node, node_facts(context))
         self.subprotocols = tuple(self._shared.dialects)
 
@@ -29,7 +26,7 @@ class Endpoint:
         return Connection(transport, self._shared, opening)
 
 
-def node_facts(context: "Context") -> Node:
+def node_facts(context: Context) -> Node:
     config, limits = context.config, context.config.limits
     return Node(
         name=config.name,
@@ -50,7 +47,7 @@ def advertised(url: str, host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def front(context: "Context", *, census: Census | None = None, grain_seconds: float = 1.0) -> Front:
+def front(context: Context, *, census: Census | None = None, grain_seconds: float = 1.0) -> Front:
     """Return the node's WebSocket front with this room in it. `grain_seconds` is how finely deadlines are met."""
     limits = context.config.limits
     node = Services(
@@ -63,6 +60,6 @@ def front(context: "Context", *, census: Census | None = None, grain_seconds: fl
     return Front(node, context.auth, {PATH: Endpoint(context, node)})
 
 
-def protocol_class(context: "Context") -> type[Handshake]:
+def protocol_class(context: Context) -> type[Handshake]:
     """Return what uvicorn takes as `ws=`; its `front.drain()` ends the sockets."""
     return front(context).protocol_class()

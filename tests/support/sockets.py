@@ -211,7 +211,8 @@ async def raw(port: int) -> AsyncIterator[Raw]:
     try:
         yield Raw(reader, writer)
     finally:
-        writer.close()
+        # Not `close`: that waits for a server that may read nothing more.
+        writer.transport.abort()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 

@@ -27,6 +27,9 @@ EPOCH = 3682271640000001
 GRAIN_SECONDS = 0.01
 
 
+ANYBODY = Principal("@anonymous", publish=("*",), subscribe=("*",))
+
+
 class Hub:
     """Follows from now on; a test delivers, and may make a subscribe wait or fail."""
 
@@ -98,7 +101,7 @@ class Auth:
     """Tokens are looked up in `tokens`; one that begins with `fetch` needs the gate."""
 
     tokens: dict[str, Principal] = field(default_factory=dict)
-    anonymous: Principal = Principal("@anonymous", publish=("*",), subscribe=("*",))
+    anonymous: Principal = ANYBODY
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     failure: HeadraceError | None = None
 

@@ -152,8 +152,10 @@ def test_a_refusal_holds_no_payload() -> None:
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text()
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 names = st.sampled_from(
-    ["op", "id", "topic", "since", "json", "text", "base64", "data", "kind", "attributes"]
-    + ["publisher", "seq", "key", "durability", "token", "client"]
+    [
+        *("op", "id", "topic", "since", "json", "text", "base64", "data", "kind", "attributes"),
+        *("publisher", "seq", "key", "durability", "token", "client"),
+    ]
 )
 ops = st.sampled_from(["hello", "subscribe", "unsubscribe", "publish", "ping", "attach", "dance"])
 likely = st.sampled_from(["a/b", "now", "text", {"last": 1}, {"epoch": 1, "offset": -1}, {"k": "v"}, 5, b"x"])

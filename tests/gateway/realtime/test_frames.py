@@ -1,0 +1,149 @@
+"""Server frames are what the vectors say, letter by letter, behind a correct header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from broker.errors import Forbidden, HeadraceError, InvalidRequest, Unavailable, UnknownTopic
+from broker.hub import Placed
+from broker.messages import Entry, Kind, Message
+from broker.names import TopicName
+from broker.positions import Position, Range, Recovery
+from broker.store.base import Appended
+from gateway.realtime import frames
+from gateway.realtime.frames import MAX_PREFIXES, Json, Msgpack, Node, RealtimeDialect
+
+VECTORS = json.loads((Path(__file__).parents[3] / "protocol/vectors.json").read_text())["server_frames"]
+REFUSALS: dict[str, type[HeadraceError]] = {
+    refusal.code: refusal for refusal in (Forbidden, InvalidRequest, Unavailable, UnknownTopic)
+}
+
+
+def unframed(data: bytes) -> bytes:
+    """Take the header off, by `websockets`' own idea of it."""
+
+    def read_exact(count: int) -> Any:
+        nonlocal data
+        taken, data = data[:count], data[count:]
+        return taken
+        yield  # a generator, as the parser wants
+
+    parser = Frame.parse(read_exact, mask=False)
+    try:
+        next(parser)
+    except StopIteration as stop:
+        frame: Frame = stop.value
+        assert data == b""
+        assert frame.fin
+        return bytes(frame.data)
+    raise AssertionError("the frame is not whole")
+
+
+def ranges(missing: list[dict[str, int]]) -> tuple[Range, ...]:
+    return tuple(Range(lost["epoch"], lost["first"], lost["last"]) for lost in missing)
+
+
+def written(dialect: RealtimeDialect, vector: dict[str, Any]) -> bytes:
+    """Write the frame that a vector describes from its meaning."""
+    f = vector["map"]
+    id_ = f.get("id")
+    match f["op"]:
+        case "welcome":
+            node = Node(
+                name=f["node"],
+                servers=tuple(server["url"] for server in f["servers"]),
+                ping_ms=f["ping_ms"],
+                spread_ms=f["spread_ms"],
+                **f["limits"],
+            )
+            return frames.welcome(dialect, f["connection"], node)
+        case "ok":
+            return frames.ok(dialect, id_)
+        case "pong":
+            return frames.pong(dialect, id_)
+        case "subscribed":
+            end, after = Position(f["epoch"], f["offset"]), Position(f["after"]["epoch"], f["after"]["offset"])
+            recovery, missing = Recovery(f["recovery"]), ranges(f["missing"])
+            return frames.subscribed(dialect, id_, Placed(TopicName(f["topic"]), end, recovery, missing, after))
+        case "published":
+            first = Position(f["epoch"], f["offset"])
+            return dialect.published(id_, Appended(first, 1, f["time"], f.get("duplicate", False)))
+        case "error":
+            refusal = REFUSALS[f["code"]](f["reason"], retry_ms=f.get("retry_ms"))
+            if "topic" in f:
+                return frames.ended(dialect, f["topic"], refusal)
+            return frames.error(dialect, id_, refusal)
+        case "gap":
+            return dialect.gap(f["topic"], Recovery(f["recovery"]), ranges(f["missing"]))
+    c = vector["message"]
+    message = Message(Kind(c["kind"]), bytes.fromhex(c["hex"]), c["attributes"])
+    return dialect.message(TopicName(c["topic"]), Entry(Position(c["epoch"], c["offset"]), c["time"], message))
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if "json" in v], ids=lambda v: v["name"])
+def test_json_is_as_written_down(vector: dict[str, Any]) -> None:
+    data = written(Json(), vector)
+    assert data[0] == 0x81
+    assert unframed(data).decode() == vector["json"]
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if "msgpack" in v], ids=lambda v: v["name"])
+def test_msgpack_is_as_written_down(vector: dict[str, Any]) -> None:
+    data = written(Msgpack(), vector)
+    assert data[0] == 0x82
+    assert unframed(data).hex() == vector["msgpack"]
+
+
+@pytest.mark.parametrize("dialect", [Json(), Msgpack()], ids=["json", "msgpack"])
+@given(
+    kind=st.sampled_from(Kind),
+    body=st.text() | st.sampled_from(["x" * 100, "x" * 126, "y" * 70_000]),
+    attributes=st.dictionaries(st.text(), st.text(), max_size=3),
+    place=st.builds(Position, st.integers(0, 2**53 - 1), st.integers(0, 2**53 - 1)),
+    topic=st.sampled_from(["a/b", 'default/"quoted"', "default/ä/日本"]),
+)
+def test_any_message_can_be_read_again(  # noqa: PLR0917
+    dialect: RealtimeDialect, kind: Kind, body: str, attributes: dict[str, str], place: Position, topic: str
+) -> None:
+    payload = orjson.dumps(body) if kind is Kind.JSON else body.encode()
+    entry = Entry(place, 7, Message(kind, payload, attributes))
+    data = unframed(dialect.message(TopicName(topic), entry))
+    read = orjson.loads(data) if dialect.is_text else msgpack.unpackb(data)
+    assert read.pop("attributes", {}) == attributes
+    assert (read.pop("op"), read.pop("topic"), read.pop("time")) == ("message", topic, 7)
+    assert Position(read.pop("epoch"), read.pop("offset")) == place
+    if not dialect.is_text:
+        assert read == {"kind": kind.value, "data": payload}
+    elif kind is Kind.BINARY:
+        assert list(read) == ["base64"]
+    else:
+        assert read == {kind.value: body}
+
+
+@pytest.mark.parametrize("dialect", [Json(), Msgpack()], ids=["json", "msgpack"])
+def test_prefixes_are_bounded_and_stay_right(dialect: Any) -> None:
+    entry = Entry(Position(1, 2), 3, Message(Kind.TEXT, b"x"))
+    for number in range(MAX_PREFIXES + 10):
+        data = unframed(dialect.message(TopicName(f"a/{number}"), entry))
+        read = orjson.loads(data) if dialect.is_text else msgpack.unpackb(data)
+        assert read["topic"] == f"a/{number}"
+    assert len(dialect._prefixes) <= MAX_PREFIXES
+
+
+def test_text_that_is_none_after_all_breaks_no_frame() -> None:
+    entry = Entry(Position(1, 2), 3, Message(Kind.TEXT, b"\xff"))
+    assert orjson.loads(unframed(Json().message(TopicName("a/b"), entry)))["text"] == "\ufffd"
+
+
+def test_the_header_is_that_of_an_unmasked_frame() -> None:
+    for length in (0, 125, 126, 65535, 65536):
+        fields = {"x": "y" * length}
+        payload = orjson.dumps(fields)
+        assert Json().frame(fields) == Frame(Opcode.TEXT, payload).serialize(mask=False)
