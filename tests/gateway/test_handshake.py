@@ -220,10 +220,9 @@ async def test_a_client_that_leaves_during_the_fetch_is_forgotten() -> None:
         async with sockets.raw(d.port) as client:
             client.send(upgrade("/echo", x_api_key="fetch"))
             await eventually(lambda: bool(d.front.tasks))
-        await eventually(lambda: not d.front.tasks or d.front.node.census.total == 0)
         d.auth.gate.set()
-        await eventually(lambda: not d.front.tasks)
-        assert d.front.node.census.total == 0
+        await eventually(lambda: not d.front.tasks and d.front.node.census.total == 0)
+        assert not d.front.node.sockets
 
 
 async def test_a_foreign_origin_is_refused() -> None:
