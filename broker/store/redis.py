@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import cast
 
 from broker.errors import AlreadyExists, InvalidName, Unavailable, UnknownTopic
-from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, local_of, project_of, topic_of
+from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, local_of, project_of
 from broker.positions import Position
 from broker.store import announcements, scripts, wire
 from broker.store.base import (
@@ -151,7 +151,7 @@ class RedisStore:
     async def _listed(self, project: ProjectName) -> list[TopicName]:
         registry = self.keys.topics(project)
         names = cast("list[bytes]", await self._execute(registry, "HKEYS", registry))
-        return [topic_of(project, name.decode()) for name in names]
+        return [TopicName(f"{project}/{name.decode()}") for name in names]
 
     # Projects: one hash, name to record.
 

@@ -39,7 +39,7 @@ local function enqueue(time, field)
     queue.oldest = time
   end
   set_once('q' .. int(queue.tail), int(time) .. ':' .. field)
-  queue.tail = queue.tail + 1
+  queue.tail, queue.changed = queue.tail + 1, true
 end
 
 local function flush_once()
@@ -78,6 +78,7 @@ end
 local function drop_head(chances, ahead, gone)
   local queued, kind, id = head_item(ahead)
   local moved = false
+  queue.changed = true
   gone[#gone + 1] = 'q' .. int(queue.head)
   queue.head = queue.head + 1
   if kind == 'k' then

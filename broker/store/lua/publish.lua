@@ -84,13 +84,13 @@ local function earlier_sequence(ring, field, sequence, digest, count)
 end
 
 local function remember_key(field, record)
-  queue.records = queue.records + 1
+  queue.records, queue.changed = queue.records + 1, true
   held[field] = record
   set_once(field, record)
   enqueue(now, field)
 end
 
-local function remember_sequence(ring_field, field, sequence, record)
+local function remember_sequence(ring_field, field, sequence, sequence_text, record)
   local ring = ring_of(ring_field)
   if not ring then
     ring = { sequence, sequence, now, 0 }
@@ -99,11 +99,11 @@ local function remember_sequence(ring_field, field, sequence, record)
   end
   if not held[field] then
     ring[4] = ring[4] + 1
-    queue.records = queue.records + 1
+    queue.records, queue.changed = queue.records + 1, true
   end
   ring[1], ring[2], ring[3] = math.min(ring[1], sequence), math.max(ring[2], sequence), now
   ring.changed = true
-  held[field] = int(sequence) .. ':' .. record
+  held[field] = sequence_text .. ':' .. record
   set_once(field, held[field])
 end
 
@@ -135,7 +135,8 @@ if fields > 0 then
 end
 local answer, field, at = {}, 6, fields + 6
 while at <= #ARGV do
-  local count, mode, digest, sequence, ring_field, status, at_epoch, offset, at_time = ARGV[at], ARGV[at + 1]
+  local count, mode = ARGV[at], ARGV[at + 1]
+  local digest, sequence, ring_field, status, at_epoch, offset, at_time
   at = at + 2
   if mode == 'k' then
     digest, at = ARGV[at], at + 1
@@ -151,7 +152,7 @@ while at <= #ARGV do
     if digest then
       local record = epoch .. ':' .. int(offset) .. ':' .. count .. ':' .. time_text .. ':' .. digest
       if sequence then
-        remember_sequence(ring_field, ARGV[field], sequence, record)
+        remember_sequence(ring_field, ARGV[field], sequence, ARGV[at - 1], record)
       else
         remember_key(ARGV[field], record)
       end
@@ -169,7 +170,7 @@ if fields > 0 then
   save_rings()
   flush_once()
   drop_excess_once(tonumber(ARGV[3]))
-  once = queue_text()
+  once = queue.changed and queue_text() or once
 end
 redis.call('HSET', KEYS[2], 'next', int(next_offset), 'time', time_text, 'bytes', int(meta[5] + bytes), 'once', once)
 if bytes > 0 then

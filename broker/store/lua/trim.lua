@@ -54,7 +54,7 @@ if last then
 end
 open_queue(meta[3])
 drop_old_once(now, tonumber(ARGV[6]))
-if meta[3] and meta[3] ~= queue_text() then
+if queue.changed then
   redis.call('HSET', KEYS[2], 'once', queue_text())
 end
 return { removed, more }

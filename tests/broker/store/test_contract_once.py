@@ -98,6 +98,14 @@ async def test_a_slot_of_the_window_is_used_again(store: Store) -> None:
     assert isinstance(conflict, KeyConflict)
 
 
+async def test_a_gap_is_not_taken_for_what_its_slot_held_a_window_ago(store: Store) -> None:
+    await store.create_topic(TOPIC, NOTHING)
+    await store.append(TOPIC, [numbered(5, "same"), numbered(5 + SEQUENCE_WINDOW + 10)])
+    late = numbered(5 + SEQUENCE_WINDOW, "same")
+    assert not (await put_one(store, late)).duplicate
+    assert (await put_one(store, late)).duplicate
+
+
 async def test_sequences_of_the_largest_size_are_exact(store: Store) -> None:
     await store.create_topic(TOPIC, NOTHING)
     for sequence in (MAX_EPOCH - 1, MAX_EPOCH):

@@ -206,6 +206,26 @@ async def test_a_primarys_first_replica_begins_an_epoch_without_loss(starting: S
     assert (await placed(store, before)).recovery is Recovery.COMPLETE
 
 
+async def test_the_first_batch_of_an_epoch_is_announced_with_the_place_before_it(starting: Starting) -> None:
+    """So that a feed which stands there goes on without a look at the log, and any other one looks."""
+    server = starting()
+    store = store_on(server)
+    await store.create_topic(TOPIC, NOTHING)
+    listener = server.client.pubsub()
+    listener.ssubscribe(KEYS.live)
+    assert listener.get_message(timeout=5)["type"] == "ssubscribe"
+    first = await put(store, "a")
+    server.client.hset(KEYS.meta, "replid", "e" * 40)
+    second = await put(store, "b")
+    server.client.hset(KEYS.meta, "replid", "f" * 40)
+    begun_by_a_read = (await log_of(server)).end
+    third = await put(store, "c")
+    heard = [store.read_announcement(listener.get_message(timeout=5)["data"]) for _ in range(3)]
+    assert [announcement.last for announcement in heard] == [first, second, third]
+    assert [announcement.previous for announcement in heard[1:]] == [first, begun_by_a_read]
+    assert first.epoch < second.epoch < begun_by_a_read.epoch == third.epoch
+
+
 async def test_a_second_replica_that_never_saw_the_first_promotion(starting: Starting) -> None:
     primary = starting()
     first, second = starting(replica_of=primary), starting(replica_of=primary)
