@@ -16,8 +16,15 @@ class Herald:
 
     def __init__(self) -> None:
         self._away = False
+        self._done = False
+
+    def leave(self) -> None:
+        """The command closes the connection itself: nothing to say about that."""
+        self._done = True
 
     def on_state(self, state: State) -> None:
+        if self._done:
+            return
         if state.connected and self._away:
             note(f"headrace: connected to {state.server}")
         elif not state.connected and state.reason and not self._away:
@@ -28,10 +35,18 @@ class Herald:
 @asynccontextmanager
 async def connected(target: Target, *, seconds: float = CONNECT_SECONDS) -> AsyncIterator[Client]:
     """Yield a connected client, or end the command with the reason why there is none."""
-    client = Client(target.servers, token=target.token, name="headrace command", on_state=Herald().on_state)
+    herald = Herald()
+    client = Client(target.servers, token=target.token, name="headrace command", on_state=herald.on_state)
     async with client:
         try:
-            await client.connected(timeout=seconds)
-        except HeadraceError as error:
-            fail(str(error))
-        yield client
+            await _first_connection(client, seconds)
+            yield client
+        finally:
+            herald.leave()
+
+
+async def _first_connection(client: Client, seconds: float) -> None:
+    try:
+        await client.connected(timeout=seconds)
+    except HeadraceError as error:
+        fail(str(error))

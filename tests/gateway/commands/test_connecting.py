@@ -28,6 +28,10 @@ def test_only_a_change_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         "headrace: connected to http://a",
     ]
 
+    herald.leave()
+    herald.on_state(down)
+    assert capsys.readouterr().err == ""
+
 
 async def test_where_nobody_listens_the_command_ends_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     with bind("127.0.0.1", 0) as silent:
