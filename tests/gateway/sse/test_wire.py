@@ -122,8 +122,8 @@ def test_the_end_names_its_topic_and_why() -> None:
 
 
 def test_who_should_come_back_is_told_when() -> None:
-    assert come_back(Unavailable("Away."), retry_ms=2000) == (
-        b'retry: 2000\nevent: unavailable\ndata: {"op":"error","code":"unavailable","reason":"Away.","retry_ms":2000}\n\n'
+    assert come_back(Unavailable("Off."), retry_ms=200) == (
+        b'retry: 200\nevent: unavailable\ndata: {"op":"error","code":"unavailable","reason":"Off.","retry_ms":200}\n\n'
     )
 
 

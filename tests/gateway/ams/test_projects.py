@@ -1,0 +1,79 @@
+"""Projects in ARGO's form, over HTTP."""
+
+import httpx
+import pytest
+from http_node import token
+
+
+async def test_a_project_is_created_shown_changed_and_deleted(argo: httpx.AsyncClient) -> None:
+    made = await argo.post("/projects/new", content=b'{"Description":"for tests"}')
+    assert made.status_code == 200
+    assert set(made.json()) == {"name", "created_on", "modified_on", "description"}
+    assert (await argo.get("/projects/new")).json() == made.json()
+    changed = await argo.put("/projects/new", content=b'{"name":"new","description":"for more"}')
+    assert (changed.status_code, changed.json()["description"]) == (200, "for more")
+    kept = await argo.put("/projects/new", content=b"{}")
+    assert kept.json()["description"] == "for more"
+    await argo.put("/projects/new/topics/t")
+    deleted = await argo.delete("/projects/new")
+    assert (deleted.status_code, deleted.content) == (200, b"")
+    for path in ("/projects/new", "/projects/new/topics/t", "/projects/new/topics"):
+        assert (await argo.get(path)).json()["error"]["message"] == "project doesn't exist"
+
+
+async def test_a_bare_project_has_no_description(argo: httpx.AsyncClient) -> None:
+    assert set((await argo.post("/projects/new", content=b"{}")).json()) == {"name", "created_on", "modified_on"}
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"[]", b'{"description":1}'])
+async def test_creating_needs_an_object(argo: httpx.AsyncClient, body: bytes) -> None:
+    answer = await argo.post("/projects/new", content=body)
+    assert answer.json()["error"] == {"code": 400, "message": "Invalid Project Arguments", "status": "INVALID_ARGUMENT"}
+    assert (await argo.get("/projects/new")).status_code == 404
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b'{"name":1}'])
+async def test_changing_needs_an_object(argo: httpx.AsyncClient, body: bytes) -> None:
+    answer = await argo.put("/projects/p", content=body)
+    assert answer.json()["error"] == {"code": 400, "message": "Invalid Request Body", "status": "BAD_REQUEST"}
+
+
+async def test_a_project_keeps_its_name(argo: httpx.AsyncClient) -> None:
+    answer = await argo.put("/projects/p", content=b'{"name":"q","description":"x"}')
+    assert answer.json()["error"] == {
+        "code": 400,
+        "message": "A project cannot be renamed",
+        "status": "INVALID_ARGUMENT",
+    }
+    assert "description" not in (await argo.get("/projects/p")).json()
+
+
+async def test_a_project_is_created_once(argo: httpx.AsyncClient) -> None:
+    answer = await argo.post("/projects/p", content=b"{}")
+    assert answer.json()["error"] == {"code": 409, "message": "Project already exists", "status": "ALREADY_EXISTS"}
+
+
+async def test_the_default_project_stays(argo: httpx.AsyncClient) -> None:
+    assert (await argo.delete("/projects/default")).status_code == 400
+    assert (await argo.get("/projects/default")).status_code == 200
+
+
+async def test_projects_are_listed_for_who_reaches_them(argo: httpx.AsyncClient) -> None:
+    listed = (await argo.get("/projects")).json()["projects"]
+    assert {project["name"] for project in listed} == {"default", "p"}
+    argo.headers["x-api-key"] = token(subscribe=("p/t",))
+    assert [project["name"] for project in (await argo.get("/projects")).json()["projects"]] == ["p"]
+    argo.headers["x-api-key"] = token()
+    assert (await argo.get("/projects")).status_code == 401
+
+
+async def test_only_the_operator_manages(argo: httpx.AsyncClient) -> None:
+    argo.headers["x-api-key"] = token(publish=("p/*",))
+    assert (await argo.get("/projects/p")).status_code == 200
+    assert (await argo.get("/projects/default")).status_code == 401
+    for answer in (
+        await argo.post("/projects/new", content=b"{}"),
+        await argo.put("/projects/p", content=b"{}"),
+        await argo.delete("/projects/p"),
+    ):
+        assert answer.json()["error"]["status"] == "FORBIDDEN"
