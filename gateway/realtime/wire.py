@@ -8,6 +8,7 @@ valid one.
 import binascii
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgpack
@@ -41,6 +42,9 @@ MAX_KEY_BYTES = 128
 
 MAX_PACKED_ITEMS = 10_000
 """Items of one MessagePack array or map: the reader allocates an array before it has read its items."""
+
+MAX_PARSED_TOPICS = 4096
+"""Names whose parsing is remembered, at most 255 bytes each."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -261,7 +265,11 @@ def _since(frame: Fields) -> Since:
 
 
 def _topic(frame: Fields) -> TopicName:
-    return parse_topic(_string(frame.get("topic"), "topic"))
+    return _parse_topic(_string(frame.get("topic"), "topic"))
+
+
+# A socket publishes to the same few topics: their names are looked up, not parsed again. Refusals are not kept.
+_parse_topic = lru_cache(maxsize=MAX_PARSED_TOPICS)(parse_topic)
 
 
 def _id(frame: Fields) -> RequestId:
