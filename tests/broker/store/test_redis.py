@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 import servers
 from direct import Direct
-from logs import NOTHING, TOPIC, keyed, numbered, put, request, texts_after
+from logs import EVERYTHING, NOTHING, TOPIC, keyed, numbered, put, request, texts_after
 
 from broker.errors import HeadraceError, Unavailable, UnknownOutcome
 from broker.names import ProjectName, TopicName
 from broker.positions import Link, extend_chain
-from broker.store.base import Commands, ProjectInfo, ReplyError, Retention, Script
+from broker.store.base import SEQUENCE_WINDOW, Commands, ProjectInfo, ReplyError, Retention, Script
 from broker.store.keys import Keys
 from broker.store.memory import MemoryStore
 from broker.store.once import OnceBounds
@@ -183,6 +183,21 @@ async def test_trimming_forgets_old_records_too(server: servers.Server) -> None:
     await store.trim(TOPIC, Retention(max_messages=9, max_bytes=999, max_age_ms=10**9))
     assert list(server.client.hgetall(KEYS.once)) == [b"v"]
     assert TRIM.name == "trim"
+
+
+@pytest.mark.parametrize(
+    "sequences", [[10, 5, 12], [5, 4000, 4000 - SEQUENCE_WINDOW + 1], [0, 1], list(range(SEQUENCE_WINDOW * 2 + 7))]
+)
+async def test_a_publisher_leaves_nothing_behind(server: servers.Server, sequences: list[int]) -> None:
+    store, forgetful = RedisStore(Direct(server)), RedisStore(Direct(server), once=OnceBounds(max_age_ms=0))
+    await store.create_topic(TOPIC, NOTHING)
+    await store.append(TOPIC, [numbered(sequence) for sequence in sequences])
+    slots = len({sequence % SEQUENCE_WINDOW for sequence in sequences})
+    assert server.client.hget(KEYS.meta, "once").split(b":")[2] == b"%d" % slots
+    assert server.client.hlen(KEYS.once) == 1 + 2 + slots
+    await forgetful.trim(TOPIC, EVERYTHING)
+    assert list(server.client.hgetall(KEYS.once)) == [b"v"]
+    assert server.client.hget(KEYS.meta, "once").split(b":")[2] == b"0"
 
 
 @pytest.mark.parametrize("seed", range(8))
