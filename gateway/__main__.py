@@ -23,6 +23,7 @@ from broker.store.redis import RedisStore
 from cluster.address import Address, InvalidAddress, parse_address
 from cluster.bus import Bus
 from cluster.engine import Engine, EngineError
+from cluster.probe import Probe
 from cluster.topology import Topology
 from gateway import app
 from gateway.ams import routes as ams
@@ -132,12 +133,13 @@ def compose(config: Config, redis: Substrate) -> Parts:
     auth = Authenticator(config, now_ms=wall_ms, monotonic=time.monotonic)
     context = Context(config, hub, publisher, catalog, auth, metrics, wall_ms)
     loops = {"topology": topology.serve, "bus": bus.serve, "hub": hub.run, "retention": catalog.run}
+    probe = Probe(topology, bus, names=lambda number: store.keys.probe(config.name, number))
 
-    async def probe() -> Readiness:
-        await topology.connected(2)
-        return Readiness(ready=True)
+    async def readiness() -> Readiness:
+        report = await probe.check()
+        return Readiness(report.ready, report.reasons)
 
-    return faces(context, Health(probe), {**redis.loops, **loops})
+    return faces(context, Health(readiness), {**redis.loops, **loops})
 
 
 def faces(context: Context, health: Health, loops: dict[str, Loop]) -> Parts:

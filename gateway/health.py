@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from broker.errors import HeadraceError
+
 KEPT_SECONDS = 1.0
 """How long an answer is given again."""
 
@@ -56,6 +58,8 @@ class Health:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 return await self._probe()
+        except HeadraceError as error:
+            return Readiness(ready=False, reasons=(error.reason,))
         except TimeoutError:
             return Readiness(ready=False, reasons=(f"The probe did not come back within {ASK_SECONDS:g} s.",))
 

@@ -53,6 +53,11 @@ class Keys:
         """Hash: the names of a project's topics. A topic's meta is the truth; this only lists them."""
         return f"{self.prefix}:{{{encoded(project)}}}:topics".encode()
 
+    def probe(self, node: str, number: int) -> tuple[bytes, bytes]:
+        """A node's own key and channel for its readiness probe, in one slot that `number` picks."""
+        tag = f"{self.prefix}:{{node/{encoded(node)}/{number}}}"
+        return f"{tag}:probe".encode(), f"{tag}:probed".encode()
+
 
 def encoded(name: str) -> str:
     """Return `name` with everything outside `[A-Za-z0-9._~/-]` percent-encoded as UTF-8."""

@@ -21,6 +21,8 @@ from servers import eventually, free_port
 from headrace import Client
 
 COMMAND_SECONDS = 60
+HEADRACE = str(Path(sys.executable).with_name("headrace"))
+"""The installed command, as a newcomer types it."""
 LINES = 20_000
 
 
@@ -38,12 +40,12 @@ def command(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "gateway", *words],
+        [HEADRACE, *words],
         input=stdin,
         capture_output=True,
         timeout=COMMAND_SECONDS,
         check=False,
-        env={**(node.env if node else os.environ), "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
+        env={**(node.env if node else os.environ), **(env or {})},
         cwd=cwd,
     )
 
@@ -122,8 +124,7 @@ def test_no_token_stands_in_a_log_line(node: Node) -> None:
 def test_a_newcomers_two_lines_work_as_they_are_printed(tmp_path: Path) -> None:
     """`headrace serve` with nothing set, and then exactly what it says."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-    env["PYTHONPATH"] = str(Path(__file__).parents[2])
-    serve = [sys.executable, "-m", "gateway", "serve", "--port", str(free_port())]
+    serve = [HEADRACE, "serve", "--port", str(free_port())]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path, env=env) as child:
         try:
             said = read_greeting(child)
@@ -131,7 +132,7 @@ def test_a_newcomers_two_lines_work_as_they_are_printed(tmp_path: Path) -> None:
             assert topic is not None
             options = topic[2].split()
             published = subprocess.run(
-                [sys.executable, "-m", "gateway", "pub", topic[1], *options],
+                [HEADRACE, "pub", topic[1], *options],
                 input=b"hello\n",
                 cwd=tmp_path,
                 env=env,
@@ -141,7 +142,7 @@ def test_a_newcomers_two_lines_work_as_they_are_printed(tmp_path: Path) -> None:
             )
             assert b"1 messages stored" in published.stderr
             followed = subprocess.run(
-                [sys.executable, "-m", "gateway", "sub", topic[1], "--since", "earliest", "--count", "1", *options],
+                [HEADRACE, "sub", topic[1], "--since", "earliest", "--count", "1", *options],
                 cwd=tmp_path,
                 env=env,
                 timeout=COMMAND_SECONDS,

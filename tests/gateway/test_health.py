@@ -5,6 +5,7 @@ import asyncio
 import orjson
 import pytest
 
+from broker.errors import Unavailable
 from gateway import health
 from gateway.health import KEPT_SECONDS, Health, Readiness, alive_response
 
@@ -85,6 +86,13 @@ async def test_a_probe_that_hangs_is_an_answer_too(monkeypatch: pytest.MonkeyPat
 
     assert not answer.ready
     assert "did not come back" in answer.reasons[0]
+
+
+async def test_a_probe_that_is_refused_is_an_answer_too() -> None:
+    async def refuse() -> Readiness:
+        raise Unavailable("Redis is away.")
+
+    assert await Health(refuse).readiness() == Readiness(ready=False, reasons=("Redis is away.",))
 
 
 def test_the_loop_turns() -> None:

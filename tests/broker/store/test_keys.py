@@ -59,6 +59,16 @@ def test_other_channels_are_no_topics(channel: bytes) -> None:
         KEYS.topic_of_channel(channel)
 
 
+def test_a_probe_has_key_and_channel_in_one_slot_and_numbers_spread() -> None:
+    key, channel = KEYS.probe("node-1", 0)
+    assert key == b"hr:{node/node-1/0}:probe"
+    assert servers.slot_of(key) == servers.slot_of(channel)
+    assert len({servers.slot_of(KEYS.probe("node-1", number)[0]) for number in range(100)}) > 90
+    assert KEYS.probe("node-2", 0) != KEYS.probe("node-1", 0)
+    with pytest.raises(ValueError, match="not a live channel"):
+        KEYS.topic_of_channel(channel)
+
+
 scopes = st.text(alphabet="ab01:#\0", max_size=6)
 
 
