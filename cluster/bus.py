@@ -91,9 +91,12 @@ class Bus:
 
     async def serve(self) -> None:
         """Keep an ear on every primary, until cancelled."""
-        async with asyncio.TaskGroup() as self._tasks:
-            self._on_slots_changed()
-            await self._watch_for_stalls()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._on_slots_changed()
+                await self._watch_for_stalls()
+        finally:
+            self._tasks = None
 
     async def _open(self, name: bytes, *, topic: TopicName | None, hear: Callable[[bytes], None] | None) -> None:
         self.stop_hearing(name)

@@ -66,20 +66,25 @@ class Subscriptions:
         """Hold what one read brought against the questions."""
         reading = Reading()
         for reply in replies:
-            match reply:
-                case [b"smessage", bytes(channel), bytes(payload)]:
-                    reading.messages.append((channel, payload))
-                case [b"ssubscribe", bytes(channel), _]:
-                    self._take_confirmation(channel, reading)
-                case [b"sunsubscribe", bytes(channel), _]:
-                    self._take_end(channel, reading)
-                case ErrorReply():
-                    self._take_refusal(reply, reading)
-                case [b"pong", _] | b"PONG":
-                    pass
-                case _:
-                    reading.is_out_of_step = True
+            # Announcements first and without a `match`: this is the hot path of fan-out.
+            if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"smessage":
+                reading.messages.append((reply[1], reply[2]))
+            else:
+                self._read_answer(reply, reading)
         return reading
+
+    def _read_answer(self, reply: object, reading: Reading) -> None:
+        match reply:
+            case [b"ssubscribe", bytes(channel), _]:
+                self._take_confirmation(channel, reading)
+            case [b"sunsubscribe", bytes(channel), _]:
+                self._take_end(channel, reading)
+            case ErrorReply():
+                self._take_refusal(reply, reading)
+            case [b"pong", _] | b"PONG":
+                pass
+            case _:
+                reading.is_out_of_step = True
 
     def _ask(self, word: bytes, channels: Sequence[bytes]) -> tuple[bytes, ...]:
         self._questions.append(_Question(word, deque(channels)))

@@ -108,11 +108,14 @@ class Topology:
 
     async def serve(self) -> None:
         """Keep connected to every primary and the slot map fresh, until cancelled."""
-        async with asyncio.TaskGroup() as self._tasks:
-            self._tend()
-            if self.address.is_cluster:
-                self._refresh_wanted.set()
-                await self._keep_fresh()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tend()
+                if self.address.is_cluster:
+                    self._refresh_wanted.set()
+                    await self._keep_fresh()
+        finally:
+            self._tasks = None
 
     async def connected(self, seconds: float) -> None:
         """Return once every known primary is connected, or raise `Unavailable` after `seconds`. For the start."""

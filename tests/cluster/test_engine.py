@@ -136,6 +136,11 @@ async def test_only_its_owner_reaches_it(data: Path) -> None:
             assert path.stat().st_mode & 0o077 == 0
 
 
+async def test_ctrl_c_is_for_the_node_alone(data: Path) -> None:
+    async with started(data) as engine:
+        assert os.getpgid(engine.pid) != os.getpgid(0)
+
+
 async def test_debians_redis_serves_too(data: Path) -> None:
     async with started(data, program=servers.redis7_binary()) as engine:
         assert await ask(engine, "SET", "k", "v") == b"OK"

@@ -129,6 +129,13 @@ async def test_before_it_runs_everything_is_unavailable() -> None:
     await topology.refresh()
 
 
+async def test_after_its_end_everything_is_unavailable(valkey: servers.Server, running: Running) -> None:
+    async with opened(valkey, running) as topology:
+        assert await topology.execute(b"k", "PING", retry=True) == b"PONG"
+    with pytest.raises(Unavailable):
+        await topology.execute(b"k", "PING", retry=True)
+
+
 async def test_a_cluster_nobody_of_which_is_there(running: Running) -> None:
     url = f"redis+cluster://127.0.0.1:{servers.free_port()},127.0.0.1:{servers.free_port()}"
     topology = Topology(parse_address(url), name="test")
