@@ -178,7 +178,7 @@ class Feed:
 
     def start(self, log: LogState) -> Progress:
         """Begin at the log's end, which was read after the channel was followed."""
-        self.ring.start(log.end)
+        self.ring.start(own_name(log.end, log))
         progress = Progress(self.place)
         self.state = State.REPAIRING
         self._settle(log, progress)
@@ -205,7 +205,7 @@ class Feed:
 
     def _end_or_read(self, announcement: Announcement, progress: Progress) -> None:
         # Of another epoch: the end of an earlier topic of that name, perhaps. The log knows.
-        if announcement.last.epoch == self.place.epoch:
+        if announcement.last.epoch == self.place.epoch or self.ring.find(announcement.last) is not None:
             self.over()
         else:
             self._repair("ended", progress)
@@ -349,7 +349,7 @@ def steps_of(verdict: Placement, page: Page, *, limit: float = math.inf) -> list
     """
     steps: list[Step] = []
     if verdict.recovery is not Recovery.COMPLETE:
-        steps.append(Gap(verdict.recovery, verdict.missing, verdict.after))
+        steps.append(Gap(verdict.recovery, verdict.missing, own_name(verdict.after, page.log)))
     if verdict.recovery is Recovery.LOST:
         return steps
     expected = verdict.after.offset + 1
@@ -365,8 +365,20 @@ def steps_of(verdict: Placement, page: Page, *, limit: float = math.inf) -> list
     return steps
 
 
+def own_name(at: Position, log: LogState) -> Position:
+    """Return a place on `log` by the name of the entry that it follows, where the chain still tells.
+
+    An epoch that began right after that entry names the place too, but such an epoch may vanish in the next failover
+    without having written anything: whoever stood there by its name would be lost for no reason.
+    """
+    for link in reversed(log.chain):
+        if link.first <= at.offset:
+            return Position(link.epoch, at.offset)
+    return at
+
+
 def _hole(log: LogState, first: int, following: int) -> Gap:
-    return Gap(Recovery.TRIMMED, log.ranges(first, following - 1), log.before(following))
+    return Gap(Recovery.TRIMMED, log.ranges(first, following - 1), own_name(log.before(following), log))
 
 
 def step_bytes(step: Step) -> int:
@@ -374,4 +386,5 @@ def step_bytes(step: Step) -> int:
     if isinstance(step, Gap):
         return STEP_BYTES
     message = step.message
-    return STEP_BYTES + len(message.payload) + sum(len(k) + len(v) for k, v in message.attributes.items())
+    size = STEP_BYTES + len(message.payload)
+    return size + sum(len(k) + len(v) for k, v in message.attributes.items()) if message.attributes else size

@@ -1,6 +1,7 @@
 """The hub over the memory store and a bus in this process that a test can delay, cut and garble."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -611,3 +612,94 @@ async def test_nobody_waits_for_a_hub_that_does_not_run_or_stops() -> None:
     running.cancel()
     with pytest.raises(Unavailable):
         await joining
+
+
+class Reader:
+    """A socket of the turmoil below, and what it makes of its frames: the log from some offset on."""
+
+    def __init__(self, socket: Socket, topic: TopicName) -> None:
+        self.socket = socket
+        self.topic = topic
+
+    def log(self) -> tuple[int, list[str]]:
+        placed = self.socket.placed[0]
+        start, have = placed.after.offset + 1, list[str]()
+        for line in self.socket.lines:
+            if line == "lost ":
+                start, have = 0, []
+            elif line.startswith("rolled_back"):
+                first, last = map(int, line.split()[1].split(".."))
+                assert last == start + len(have) - 1, "not what it had"
+                have = have[: max(first - start, 0)]
+                start = min(start, first)
+            else:
+                have.append(line)
+        return start, have
+
+
+async def turmoil(node: Node, rng: random.Random, readers: list[Reader], replica: list[MemoryStore]) -> None:
+    """One random event."""
+    dice = rng.random()
+    topic = rng.choice((TOPIC, OTHER))
+    if dice < 0.4:
+        node.lossy = rng.random() < 0.15
+        await node.log.say(*(f"{topic}-{rng.random()}" for _ in range(rng.randint(1, 4))), topic=topic)
+    elif dice < 0.6:
+        if rng.random() < 0.2:
+            rng.shuffle(node.channel)
+        if rng.random() < 0.2:
+            node.channel += node.channel[:1]
+        node.hear()
+    elif dice < 0.7 and len(readers) < 12 and not node.log.away:
+        end = (await node.log.topic(topic)).log.end
+        since = rng.choice(("now", "earliest", Last(2), Position(end.epoch, max(-1, end.offset - rng.randint(0, 5)))))
+        readers.append(Reader(await node.join(since, topic=topic, socket=node.socket(rng.randint(0, 5))), topic))
+    elif dice < 0.8 and readers:
+        reader = rng.choice(readers)
+        reader.socket.room = rng.randint(1, 4)
+        node.hub.resume(reader.socket)
+    elif dice < 0.84:
+        node.log.away = not node.log.away
+        node.hub.on_possible_gap([TOPIC], "reconnected")
+    elif dice < 0.88:
+        await node.hub.watch_once()
+    elif dice < 0.91:
+        replica[:] = [node.log.fork()]
+    elif dice < 0.93 and replica:
+        node.log.restore(replica.pop())
+    else:
+        await idle()
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_in_any_turmoil_everyone_ends_with_the_log(seed: int) -> None:
+    rng = random.Random(seed)
+    node = Node(limits=HubLimits(grace_seconds=0, watch_seconds=1000, chunk_bytes=rng.choice((50, 65536))), deaf=True)
+    for topic in (TOPIC, OTHER):
+        await node.log.create_topic(topic, Retention())
+    running = asyncio.create_task(node.hub.run())
+    await asyncio.sleep(0)
+    readers: list[Reader] = []
+    replica: list[MemoryStore] = []
+    for _ in range(150):
+        await turmoil(node, rng, readers, replica)
+    node.log.away = False
+
+    async def ended() -> bool:
+        node.hear()
+        await node.hub.watch_once()
+        logs = {topic: [e.message.payload.decode() for e in (await entire(node, topic))] for topic in (TOPIC, OTHER)}
+        for reader in readers:
+            reader.socket.room = 1_000_000
+            node.hub.resume(reader.socket)
+        return all(have == logs[r.topic][start:] for r in readers for start, have in (r.log(),))
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not await ended():
+            await asyncio.sleep(0.001)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def entire(node: Node, topic: TopicName) -> Sequence[Entry]:
+    return (await MemoryStore.read(node.log, topic, None, max_entries=10_000, max_bytes=10**9)).entries
