@@ -15,6 +15,7 @@ on any node and for an hour; with other messages it is a 409.
 import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from broker.errors import (
@@ -80,6 +81,9 @@ TOPIC: Table = {
 
 PUBLISH = b":publish"
 
+MAX_REMEMBERED_PATHS = 4096
+"""Publish paths whose names are known to be good."""
+
 
 class ArgoApp:
     """The ASGI app of everything under `/v1/projects` but event streams."""
@@ -122,8 +126,7 @@ class ArgoApp:
             raise refusal
 
     async def _publish(self, scope: Scope, receive: Receive, raw_project: bytes, raw_topic: bytes) -> Answer:
-        project = _project(raw_project)
-        topic = _topic(project, raw_topic)
+        project, topic = _publish_target(raw_project, raw_topic)
         headers = headers_of(scope)
         caller = await self._caller(token_of(headers, query_of(scope)), project)
         try:
@@ -209,6 +212,12 @@ def _topic(project: ProjectName, raw: bytes, *, create: bool = False) -> TopicNa
     except (InvalidName, UnicodeDecodeError):
         pass
     raise errors.invalid_name("topic")
+
+
+@lru_cache(maxsize=MAX_REMEMBERED_PATHS)
+def _publish_target(raw_project: bytes, raw_topic: bytes) -> tuple[ProjectName, TopicName]:
+    project = _project(raw_project)
+    return project, _topic(project, raw_topic)
 
 
 def _messages(body: bytes) -> tuple[Message, ...]:

@@ -108,6 +108,8 @@ def _is_text(payload: bytes) -> bool:
 
 def published(first_offset: int, count: int) -> bytes:
     """Return the answer to a publish: message ids are the offsets in decimal, as strings."""
+    if count == 1:
+        return b'{"messageIds":["%d"]}' % first_offset
     ids = '","'.join(map(str, range(first_offset, first_offset + count)))
     return b'{"messageIds":["%b"]}' % ids.encode() if count else b'{"messageIds":[]}'
 
