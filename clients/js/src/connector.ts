@@ -88,7 +88,7 @@ export class Connector<P, F> {
   #flush(): void {
     this.#flushing = false;
     if (this.error) return;
-    if (this.#socket) for (const frame of this.protocol.outgoing(this.wiring.now())) this.#socket.send(frame);
+    if (this.#socket) for (const frame of this.protocol.outgoing()) this.#socket.send(frame);
     this.#arm();
   }
 

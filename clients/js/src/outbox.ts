@@ -55,13 +55,13 @@ export class Outbox<H> {
   }
 
   /** Return the frames that may be sent now, at most `inFlight` unanswered in all. */
-  release(now: number, inFlight: number): string[] {
+  release(inFlight: number): string[] {
     const frames: string[] = [];
     while (this.#ready.length > 0 && this.#inFlight < inFlight) {
       const entry = this.#ready.shift() as Pending<H>;
       if (entry.done) continue;
       const lane = this.#lane(entry);
-      if (this.#mustWait(lane, entry, now)) {
+      if (this.#mustWait(lane, entry)) {
         lane.waiting.push(entry);
         continue;
       }
@@ -76,9 +76,9 @@ export class Outbox<H> {
     return this.#lanes.get(entry.topic) as Lane<H>; // there is one for each pending entry
   }
 
-  #mustWait(lane: Lane<H>, entry: Pending<H>, now: number): boolean {
+  #mustWait(lane: Lane<H>, entry: Pending<H>): boolean {
     const oldest = oldestOf(lane);
-    return lane.waiting.length > 0 || lane.holdUntil > now || entry.sequence - (oldest ?? entry.sequence) >= WINDOW;
+    return lane.waiting.length > 0 || entry.sequence - (oldest ?? entry.sequence) >= WINDOW;
   }
 
   /** Take the publish out, answered or given up. */

@@ -98,7 +98,6 @@ export class Protocol<P, F> {
     this.#pingedAt = undefined;
     this.#out = [];
     this.#asked.clear();
-    this.#retrying.clear();
     for (const { following } of this.#followed.values()) following.drop();
   }
 
@@ -171,12 +170,12 @@ export class Protocol<P, F> {
   }
 
   /** Return the frames to write now: while a token is being checked, the `hello` alone. */
-  outgoing(now: number): string[] {
+  outgoing(): string[] {
     if (!this.#connected) return [];
     if (this.#hello !== undefined) return this.#helloAlone();
     const out = this.#out;
     this.#out = [];
-    return out.concat(this.#outbox.release(now, this.welcome.inFlight));
+    return out.concat(this.#outbox.release(this.welcome.inFlight));
   }
 
   #helloAlone(): string[] {

@@ -133,7 +133,7 @@ class Connector(Generic[P, F]):
         self._flushing = False
         transport = self._transport
         if transport is not None and transport.writable:
-            frames = self._protocol.outgoing(self.now())
+            frames = self._protocol.outgoing()
             if frames:
                 transport.send(frames, binary=self._dialect.binary)
         self._arm()

@@ -36,7 +36,7 @@ class Credentials:
 
 
 def _checked(token: str) -> str:
-    """Return the token without the newline that files end in; whatever could not stand in a header is a `ValueError`."""
+    """Return the token without the newline that files end in; raise `ValueError` for what cannot stand in a header."""
     token = token.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise ValueError("a token is printable ASCII without spaces")

@@ -78,7 +78,7 @@ class Outbox(Generic[H]):
             lane = self._lanes[entry.topic] = Lane()
         lane.order.append(entry)
 
-    def release(self, now: float, *, in_flight: int) -> list[bytes]:
+    def release(self, *, in_flight: int) -> list[bytes]:
         """Return the frames that may be sent now, at most `in_flight` unanswered in all."""
         frames: list[bytes] = []
         while self._ready and self._in_flight < in_flight:
@@ -86,7 +86,7 @@ class Outbox(Generic[H]):
             if entry.done:
                 continue
             lane = self._lanes[entry.topic]
-            if self._must_wait(lane, entry, now):
+            if self._must_wait(lane, entry):
                 lane.waiting.append(entry)
                 continue
             entry.in_flight = True
@@ -94,9 +94,9 @@ class Outbox(Generic[H]):
             frames.append(entry.frame)
         return frames
 
-    def _must_wait(self, lane: Lane[H], entry: Pending[H], now: float) -> bool:
+    def _must_wait(self, lane: Lane[H], entry: Pending[H]) -> bool:
         oldest = lane.oldest()
-        return bool(lane.waiting) or lane.hold_until > now or (oldest is not None and entry.sequence - oldest >= WINDOW)
+        return bool(lane.waiting) or (oldest is not None and entry.sequence - oldest >= WINDOW)
 
     def finish(self, sequence: int, now: float) -> Pending[H] | None:
         """Take the publish out, answered or given up; None when it is not known (any more)."""

@@ -36,7 +36,7 @@ class Position:
 
 
 def _is_decimal(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 16
+    return text.isascii() and text.isdigit()
 
 
 def checked_position(epoch: object, offset: object) -> Position:

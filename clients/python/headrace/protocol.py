@@ -134,7 +134,6 @@ class Protocol(Generic[P, F]):
         self._connected, self._pinged_at = False, None
         self._out = []
         self._asked = {}
-        self._retrying = {}
         for following, _ in self._followed.values():
             following.drop()
 
@@ -223,12 +222,12 @@ class Protocol(Generic[P, F]):
         if self._connected:
             self._out.append(self._dialect.encode(frame if number is None else frame | {"id": number}))
 
-    def outgoing(self, now: float) -> list[bytes]:
+    def outgoing(self) -> list[bytes]:
         """Return the frames to write now. Empty without a connection."""
         if not self._connected:
             return []
         frames, self._out = self._out, []
-        frames += self._outbox.release(now, in_flight=self.welcome.in_flight)
+        frames += self._outbox.release(in_flight=self.welcome.in_flight)
         return frames
 
     def receive(self, frames: Iterable[bytes], now: float) -> list[Event[P, F]]:

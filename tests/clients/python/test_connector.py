@@ -90,3 +90,23 @@ async def test_a_client_works_on_uvloop(node) -> None:
             return runner.run(once())
 
     assert await asyncio.to_thread(elsewhere) == 0
+
+
+async def test_each_accepted_token_gives_a_new_second_chance(node, until) -> None:
+    async with Client(node.url, token=lambda: "made") as client:
+        for count in (2, 3, 4):
+            await client.connected()
+            await node.close(4501, "expired")
+            await until(lambda expected=count: len(node.headers) == expected)
+        await client.connected()
+
+
+async def test_the_spread_of_the_node_is_respected(node, until, monkeypatch) -> None:
+    node.spread_ms = 1234
+    async with Client(node.url) as client:
+        await client.connected()
+        ends = []
+        monkeypatch.setattr(client._connector._failover, "ended", lambda server, **how: ends.append(how))
+        await node.close(1012)
+        await until(lambda: ends)
+        assert (ends[0]["code"], ends[0]["spread_ms"]) == (1012, 1234)

@@ -139,3 +139,11 @@ def test_http_answers(status, verdict) -> None:
 )
 def test_close_codes(code, verdict) -> None:
     assert verdict_of_close(code) is verdict
+
+
+def test_a_refused_server_leaves_the_round_that_is_under_way() -> None:
+    failover = Failover(["http://a", "http://b", "http://c"], random=Random(1))
+    failover.ended("http://a", lasted_s=60, code=None, spread_ms=0)
+    first, second = servers_of(failover, 1)[0], {"http://b", "http://c"}
+    failover.refused(*(second - {first}))
+    assert servers_of(failover, 1) == ["http://a"]

@@ -122,3 +122,21 @@ async def test_closing_drops_what_is_queued_and_ends_quietly() -> None:
 async def test_started_gives_up_in_time() -> None:
     with pytest.raises(TimeoutError):
         await Subscription(Recorder(), "p/t").started(timeout=0)
+
+
+async def test_an_answer_after_a_reconnect_does_not_move_the_place() -> None:
+    subscription = Subscription(Recorder(), "p/t")
+    subscription.start(STARTED)
+    push(subscription, 6)
+    subscription.take()
+    subscription.start(STARTED)
+    assert subscription.position == Position(1, 6)
+
+
+async def test_what_was_taken_makes_room() -> None:
+    owner = Recorder()
+    subscription = Subscription(owner, "p/t")
+    for offset in range(3):
+        assert push(subscription, offset, MAX_QUEUED_BYTES)
+        subscription.take()
+    assert owner.calls == ["drained"] * 3

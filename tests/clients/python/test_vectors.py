@@ -121,7 +121,7 @@ def test_sequences_lead_to_the_same_state(case) -> None:
     protocol.connect(NOW)
     for topic, since in case["since"].items():
         protocol.follow(topic, checked_since(since), topic)
-    ids = {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing(NOW)) if "topic" in frame}
+    ids = {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing()) if "topic" in frame}
     for step in case["steps"]:
         frame = step["frame"]
         known = frame.get("topic") in followed(protocol)
@@ -149,7 +149,7 @@ def reconnect_if_live(protocol: Protocol[str, str], topic: str, ids: dict[str, i
     if followed(protocol)[topic].phase.name == "LIVE":
         protocol.disconnect()
         protocol.connect(NOW)
-        ids |= {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing(NOW)) if "topic" in frame}
+        ids |= {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing()) if "topic" in frame}
 
 
 def followed(protocol: Protocol[str, str]) -> dict[str, Following]:
