@@ -10,6 +10,7 @@ import orjson
 import pytest
 from http_node import Served, eventually, serving
 
+from gateway.http import HttpProtocol, Phase
 from gateway.reception import Bounds
 from gateway.session import Census
 from gateway.streams import EXTENSION
@@ -117,6 +118,17 @@ async def test_dripping_does_not_keep_a_connection(quick: Served, head: bytes) -
     assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
     assert not dripping.done() or dripping.exception() is None
     dripping.cancel()
+
+
+async def test_the_first_requests_time_began_with_the_connection(quick: Served) -> None:
+    peer = await quick.connect()
+    await eventually(lambda: quick.server.server_state.connections)
+    [connection] = quick.server.server_state.connections
+    assert isinstance(connection, HttpProtocol)
+    deadline = connection.deadline
+    await peer.send(b"GET / HTTP/1.1\r\n")
+    await eventually(lambda: connection.phase is Phase.HEADERS)
+    assert connection.deadline == deadline
 
 
 async def test_a_second_request_gets_its_own_time_for_headers(quick: Served) -> None:

@@ -51,8 +51,17 @@ async def test_the_timer_stops_with_the_last_connection_and_starts_again() -> No
     await eventually(lambda: second.calls == 1)
 
 
-def test_a_deadline_is_met_early_rather_than_late() -> None:
-    assert Bounds().tick_seconds == 1.0
+async def test_a_deadline_is_met_early_rather_than_late() -> None:
+    desk = reception()
+    soon, later = Late(due_in=0.019), Late(due_in=1000)
+    desk.watch(soon)
+    desk.watch(later)
+    desk._sweep(soon.loop)
+    assert (soon.calls, later.calls) == (1, 0)
+
+
+def test_a_tick_is_short_against_every_bound() -> None:
+    assert Bounds().tick_seconds == 0.5
     assert Bounds(header_seconds=2).tick_seconds == pytest.approx(0.2)
 
 
