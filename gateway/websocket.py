@@ -148,8 +148,6 @@ class WebSocket(Session, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = self.node.wheel.now
-        if self._deaf:
-            return
         if self._rest is not None:
             self._rest += data
             self._consume(self._rest)

@@ -190,10 +190,14 @@ async def test_a_token_whose_key_is_fetched_is_waited_for() -> None:
     async with door() as d, sockets.raw(d.port) as client:
         client.send(upgrade("/echo", x_api_key="fetch"))
         await eventually(lambda: bool(d.front.tasks))
+        # A client that does not wait for the answer is not read from until there is one.
+        client.send(frame(0x82, b"early"))
+        await asyncio.sleep(0.02)
         assert d.room.openings == []
         d.auth.gate.set()
-        assert (await client.shake(b" ")).status == 101
+        assert (await client.shake(b"\x82\x80\0\0\0\0")).status == 101
         assert d.room.openings[0].principal == ALICE
+        assert [await client.frame() for _ in range(3)] == [(0x81, b"hi"), (0x82, b"early"), (0x82, b"")]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Socket(WebSocket):
         self.messages: list[tuple[bytes, bool]] = []
         self.gone = 0
         self.writable = 0
-        self.hold_at = 0
+        self.hold_at = -1
         self.deadline = math.inf
 
     def on_message(self, data: bytes, *, text: bool) -> None:
@@ -214,6 +214,34 @@ async def test_a_socket_that_is_not_read_is_not_taken_for_dead(node: Services) -
     socket.resume_writing()
     await turn(node, 3)
     assert not socket.closing
+    node.wheel.stop()
+
+
+async def test_a_short_stop_before_the_deadline_is_no_silence(node: Services) -> None:
+    socket, _ = opened(node)
+    await turn(node, 12)
+    socket.pause_writing()
+    socket.resume_writing()
+    await turn(node, 5)
+    assert not socket.closing
+    node.wheel.stop()
+
+
+async def test_a_room_that_holds_for_a_moment_sees_each_message_once(node: Services) -> None:
+    socket, _ = opened(node)
+    data = b"".join(frame(FIN | TEXT, b"%d" % n) for n in range(4))
+    seen = socket.messages
+
+    class Momentary(list[tuple[bytes, bool]]):
+        def append(self, message: tuple[bytes, bool]) -> None:
+            socket.hold()
+            socket.release()
+            seen.append(message)
+
+    socket.messages = Momentary()
+    socket.data_received(data[:3])
+    socket.data_received(data[3:])
+    assert [message for message, _ in seen] == [b"0", b"1", b"2", b"3"]
     node.wheel.stop()
 
 

@@ -186,7 +186,8 @@ async def test_the_answer_to_a_client_that_is_gone_is_dropped(node: Any, eventua
         client.send(text(publish()))
         await eventually(lambda: node.publisher.waiting)
     await eventually(lambda: not node.front.node.sockets)
-    node.publisher.waiting[0](node.publisher.outcome())
+    node.publisher.waiting[0](Unavailable())
+    assert node.metrics.refusals.counts == {}
 
 
 async def test_a_gone_client_leaves_the_hub_once(node: Any, eventually: Any) -> None:
@@ -271,6 +272,23 @@ async def test_what_follows_a_hello_that_fetches_waits_for_it(endpoint: Any, aut
         credentials.gate.set()
         assert [(await client.receive())["op"] for _ in range(4)] == ["ok", "published", "published", "published"]
         assert node.publisher.requests[0].once is None
+
+
+async def test_an_answer_meanwhile_does_not_end_the_wait(endpoint: Any, auth: Any) -> None:
+    credentials = auth({"fetch": Principal("f")}, gate=asyncio.Event())
+    async with endpoint(credentials) as node, node.client() as client:
+        node.publisher.holds = True
+        client.send(text(publish(id=1)) + text({"op": "hello", "id": 2, "token": "fetch"}) + text(publish(id=3)))
+        await client.writer.drain()
+        async with asyncio.timeout(5):
+            while not node.publisher.waiting:
+                await asyncio.sleep(0.005)
+        node.publisher.waiting[0](node.publisher.outcome())
+        assert (await client.receive())["id"] == 1
+        credentials.gate.set()
+        assert (await client.receive())["id"] == 2
+        assert (await client.receive())["code"] == "forbidden"
+        assert len(node.publisher.requests) == 1
 
 
 async def test_a_fetch_that_fails_is_no_refusal_of_the_token(endpoint: Any, auth: Any) -> None:
