@@ -35,7 +35,7 @@ async def pass_the_deadlines(served: Served) -> None:
 
 
 class Echo:
-    """Answers with the length of the body; `/slow` waits until it is let go."""
+    """Answers with the length of the body; `/slow` and `/deaf` wait until let go, `/deaf` does not look at the body."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -44,10 +44,10 @@ class Echo:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.started.append(scope["path"])
-        if scope["path"] == "/slow":
+        if scope["path"] in ("/slow", "/deaf"):
             await self.go.wait()
         size = 0
-        while True:
+        while scope["path"] != "/deaf":
             event = await receive()
             if event["type"] == "http.disconnect":
                 self.left += 1
@@ -242,6 +242,18 @@ async def test_a_refused_peer_may_finish_sending_and_still_reads_why(quick: Serv
     peer = await quick.connect()
     await peer.send(b"POST / HTTP/1.1\r\nContent-Length: 400000\r\n\r\n" + b"x" * 400_000)
     assert (await peer.read_response())[0] == 413
+
+
+async def test_a_room_cannot_answer_what_was_refused(
+    quick: Served, echo: Echo, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = await quick.connect()
+    await peer.send(b"POST /deaf HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + b"x" * 0x20000)
+    assert (await peer.read_response())[0] == 413
+    echo.go.set()
+    await eventually(lambda: not quick.server.server_state.tasks)
+    assert await peer.is_closed()
+    assert caplog.text == ""
 
 
 # Order.
