@@ -154,12 +154,10 @@ class Topology:
             connection = primary.connection or await primary.ready(journey.deadline)
             try:
                 reply = await _send(connection, command, is_asking=journey.detour is not None)
-            except UnknownOutcome:
-                if not retry:
+            except (UnknownOutcome, Unavailable) as error:
+                if isinstance(error, UnknownOutcome) and not retry:
                     raise
-                await self._pause(journey)
-                continue
-            except Unavailable:
+                journey.detour = None
                 await self._pause(journey)
                 continue
             if not isinstance(reply, ErrorReply):
@@ -198,7 +196,10 @@ class Topology:
         journey.loading = connection.send("SCRIPT", "LOAD", script.source)
 
     async def _follow(self, error: ErrorReply, journey: _Journey, primary: Primary) -> None:
-        redirection = parse_redirection(str(error), asked=primary.endpoint)
+        try:
+            redirection = parse_redirection(str(error), asked=primary.endpoint)
+        except ValueError:
+            raise ReplyError(str(error)) from None
         if error.code == "MOVED":
             journey.detour = None
             self.moved(redirection)

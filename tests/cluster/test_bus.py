@@ -13,7 +13,7 @@ from broker.names import TopicName
 from cluster import bus as module
 from cluster import ear as ear_module
 from cluster.address import Endpoint, parse_address
-from cluster.bus import RECONNECTED, REMAPPED, STALLED, UNSUBSCRIBED, Bus
+from cluster.bus import RECONNECTED, REMAPPED, REPEATED, STALLED, UNSUBSCRIBED, Bus
 from cluster.slots import slot_of
 from cluster.topology import Topology
 
@@ -190,6 +190,68 @@ async def test_an_output_buffer_cut_is_a_possible_gap(running: Running, eventual
             assert len(notes.heard) < sent
             announce(server, A, "after")
             await eventually(lambda: (A, b"after") in notes.heard)
+
+
+async def test_an_unasked_end_is_a_possible_gap_of_its_own(running: Running, eventually: Eventually) -> None:
+    """The slot map may know nothing of it: it is asked for again where it was."""
+    with servers.valkey() as server:
+        async with opened(server, running) as (bus, notes, _):
+            await bus.follow(A)
+            server.command("CLIENT", "KILL", "TYPE", "pubsub")
+            await eventually(lambda: notes.gaps_of(A) == [RECONNECTED])
+            ear = bus._ears[Endpoint(server.host, server.port)]
+            ear._on_replies([[b"sunsubscribe", channel_of(A), 0]])
+            await eventually(lambda: notes.gaps_of(A) == [RECONNECTED, UNSUBSCRIBED])
+
+
+async def test_a_confirmation_out_of_the_blue_is_a_possible_gap(valkey: servers.Server, running: Running) -> None:
+    async with opened(valkey, running) as (bus, notes, _):
+        await bus.follow(A)
+        ear = bus._ears[Endpoint(valkey.host, valkey.port)]
+        ear._on_replies([[b"ssubscribe", channel_of(A), 1]])
+        assert notes.gaps_of(A) == [REPEATED]
+        await bus.follow(A)
+
+
+async def test_a_wrong_map_is_corrected_by_the_refusal(
+    redis_cluster: servers.Cluster, running: Running, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.topology.REFRESH_SECONDS", (1000.0, 1000.0))
+    async with opened(redis_cluster, running) as (bus, notes, topology):
+        await bus.follow(A)
+        slot = slot_of(channel_of(A))
+        right = topology.slots.primary_of(slot)
+        wrong = redis_cluster.other_than(redis_cluster.owner(slot))
+        topology._adopt(topology.slots.with_move(slot, Endpoint(wrong.host, wrong.port)))
+        await eventually(lambda: notes.gaps_of(A) == [REMAPPED])
+        assert topology.slots.primary_of(slot) == right
+        announce(redis_cluster, A, "after")
+        await eventually(lambda: notes.heard == [(A, b"after")])
+
+
+async def test_what_was_never_confirmed_misses_nothing(running: Running, eventually: Eventually) -> None:
+    with servers.valkey() as server:
+        async with opened(server, running) as (bus, notes, _):
+            await bus.follow(A)
+            server.pause()
+            following = asyncio.ensure_future(bus.follow(topic("p/b")))
+            await asyncio.sleep(0.05)
+            server.restart()
+            await following
+            await eventually(lambda: notes.gaps_of(A) == [RECONNECTED])
+            assert notes.gaps_of(topic("p/b")) == []
+
+
+async def test_a_refused_subscription_is_asked_for_again(running: Running) -> None:
+    with servers.redis7() as server:
+        server.command("ACL", "SETUSER", "default", "resetchannels")
+        async with opened(server, running) as (bus, notes, _):
+            following = asyncio.ensure_future(bus.follow(A))
+            await asyncio.sleep(0.05)
+            assert not following.done()
+            server.command("ACL", "SETUSER", "default", "allchannels")
+            await following
+            assert notes.gaps == []
 
 
 async def test_a_migrated_slot_is_a_possible_gap(running: Running, eventually: Eventually) -> None:

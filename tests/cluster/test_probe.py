@@ -145,7 +145,9 @@ async def test_a_probed_slot_that_moves_is_left_for_one_of_the_primary(
             await topology.refresh()
             assert (await _until_only(probe, [True] * 3)).ready
             assert names(probe._numbers[endpoint])[0] != key
-            assert channel not in bus._channels or len(bus._channels) == 3
+            wanted = {names(number)[1] for number in probe._numbers.values()}
+            assert probe._hearing == set(bus._channels) == wanted
+            assert channel not in wanted
 
 
 async def test_nothing_known_is_not_ready(running: Running) -> None:
