@@ -25,6 +25,7 @@ class Story(Silent):
     def __init__(self) -> None:
         self.told: list[object] = []
         self.errors: list[Exception] = []
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def deliver(self, deliveries: object) -> None:
         self.told.append("deliver")
@@ -39,6 +40,7 @@ class Story(Silent):
         self.told.append((position.offset, fresh))
         if self.errors:
             raise self.errors.pop(0)
+        self.meanwhile()
         return Page(STATE, ())
 
 
@@ -136,6 +138,14 @@ async def test_nothing_is_read_for_nobody(stage: Stage) -> None:
     stage.work.perform(stage.following, [wanted, ReadForFeed()])  # type: ignore[list-item]
     await asyncio.sleep(0.005)
     assert stage.story.told == [(3, False)]
+
+
+async def test_a_page_that_comes_after_the_end_is_dropped(stage: Stage) -> None:
+    stage.story.meanwhile = lambda: setattr(stage.following, "over", True)
+    stage.work.perform(stage.following, stage.following.members.possible_gap("x"))
+    await until(lambda: stage.following.over)
+    await asyncio.sleep(0)
+    assert stage.members.feed.state.name == "REPAIRING"
 
 
 async def test_a_read_may_wait(stage: Stage) -> None:

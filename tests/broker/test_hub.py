@@ -254,6 +254,16 @@ async def test_what_was_trimmed_or_rolled_back_is_in_the_answer_and_in_no_frame(
     await until(lambda: lost.lines == ["2", "3"])
 
 
+async def test_a_page_kept_for_an_invented_position_calls_nobody_rolled_back(node: Node) -> None:
+    first = await node.join()
+    ahead = Position(first.placed[0].end.epoch, 1)
+    assert (await node.join(ahead)).placed[0].recovery is Recovery.ROLLED_BACK
+    await node.log.say("1", "2", "3")
+    honest = await node.join(ahead)
+    assert honest.placed[0].recovery is Recovery.COMPLETE
+    await until(lambda: honest.lines == ["3"])
+
+
 async def test_many_who_arrive_at_once_share_the_start_and_the_reads(node: Node) -> None:
     await node.log.say(*(str(n) for n in range(20)))
     start = Position((await node.log.topic(TOPIC)).log.epoch, -1)
@@ -580,6 +590,7 @@ async def test_a_topic_is_followed_a_little_longer_than_it_is_needed(node: Node)
     node.hub.leave(again)
     node.now = 6.0
     await node.hub.watch_once()
+    assert node.unfollowed == [], "it was needed again since"
     node.now = 11.0
     await node.hub.watch_once()
     assert node.unfollowed == [TOPIC]

@@ -132,6 +132,18 @@ def test_a_late_page_must_not_call_a_place_rolled_back() -> None:
     assert everyone.waiting
 
 
+def test_whoever_comes_while_a_fresh_page_is_on_its_way_makes_it_late() -> None:
+    everyone = members()
+    everyone.fell("a", at(A, 20))
+    read = the_read(everyone.resume("a"))
+    fresh = the_read(everyone.receive_page(read.cohort, Page(log((A, 0), end=9), ()), now=0))
+    everyone.fell("b", at(A, 20))  # perhaps the log has come so far since that page was read
+    assert everyone.resume("b") == []
+    again = the_read(everyone.receive_page(fresh.cohort, Page(log((A, 0), end=9), ()), now=0))
+    assert again.fresh
+    assert again.cohort.members == {"a", "b"}
+
+
 def test_members_at_one_place_share_a_page() -> None:
     everyone = members()
     read = the_read(enter(everyone, "a", at(A, 3), log((A, 0), end=9)))
