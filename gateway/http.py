@@ -72,6 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.gone = False
         self.url = b""
         self.header_bytes = 0
+        self.unsent_bytes = 0
         self.body_since = 0.0
         self.body_received = 0
         self.running: RequestResponseCycle | None = None
@@ -128,25 +129,42 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.unsent_bytes = self.transport.get_write_buffer_size()
         self.stalled_until = self.loop.time() + self.bounds.stalled_seconds
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self.stalled_until = math.inf
+        if self.phase is Phase.IDLE and not self._answering():
+            self.deadline = self.loop.time() + self.bounds.idle_seconds
 
     def on_deadline(self) -> None:
         """The time is over for what the peer should have done."""
-        if self.flow.read_paused and self.stalled_until == math.inf:
+        if self.transport.is_closing() or self.refused:
+            self.transport.abort()
+        elif self.flow.write_paused:
+            self._look_at_stall()
+        elif self.flow.read_paused:
             # It is we who do not read.
             self.deadline = self.loop.time() + self.bounds.body_seconds
-        elif self.transport.is_closing() or self.refused or self.transport.get_write_buffer_size():
-            self.transport.abort()
         else:
             if self.phase is not Phase.IDLE:
                 self._say(TOO_SLOW)
             self.refused = True
             self.deadline = self.loop.time() + self.bounds.linger_seconds
             self.transport.close()
+
+    def _look_at_stall(self) -> None:
+        """An answer waits for its peer: it may go on waiting while the peer takes it at the pace of a body."""
+        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+        if self.stalled_until > now + 2 * self.bounds.tick_seconds:
+            self.deadline = self.stalled_until
+        elif self.unsent_bytes - unsent < self.bounds.body_bytes_per_second * self.bounds.stalled_seconds:
+            self.reception.metrics.refused(TOO_SLOW.code)
+            self.transport.abort()
+        else:
+            self.unsent_bytes = unsent
+            self.deadline = self.stalled_until = now + self.bounds.stalled_seconds
 
     # What the parser reports.
 

@@ -33,7 +33,7 @@ class Bounds:
     idle_seconds: float = 75
     """Between two requests of a connection; longer than the usual proxy's minute, so that the proxy closes first."""
     stalled_seconds: float = 30
-    """How long a peer may take nothing of an answer that waits for it."""
+    """How long a peer may take less than `body_bytes_per_second` of an answer that waits for it."""
     linger_seconds: float = 2
     """How long a refused peer may go on sending before it is cut: a reset at once could destroy the refusal."""
     header_bytes: int = 32_768

@@ -34,6 +34,10 @@ async def pass_the_deadlines(served: Served) -> None:
     assert await (await served.connect()).is_closed()
 
 
+LARGE_BYTES = 24_000_000
+"""More than the kernel's buffers take."""
+
+
 class Echo:
     """Answers with the length of the body; `/slow` and `/deaf` wait until let go, `/deaf` does not look at the body."""
 
@@ -55,7 +59,7 @@ class Echo:
             size += len(event["body"])
             if not event["more_body"]:
                 break
-        body = b"%d" % size if scope["path"] != "/large" else b"x" * 8_000_000
+        body = b"%d" % size if scope["path"] != "/large" else b"x" * LARGE_BYTES
         headers = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -175,6 +179,19 @@ async def test_a_peer_that_takes_nothing_of_its_answer_is_cut(quick: Served) -> 
     await peer.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
     await eventually(lambda: quick.census.total == 1)
     await eventually(lambda: quick.census.total == 0, "the cut")
+    assert quick.metrics.refusals.counts[("timeout",)] == 1
+
+
+async def test_a_peer_that_takes_its_answer_slowly_gets_all_of_it(quick: Served) -> None:
+    peer = await quick.connect()
+    await peer.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    await peer.read_until(b"\r\n\r\n")
+    for _ in range(20):
+        await asyncio.wait_for(peer.reader.readexactly(LARGE_BYTES // 20), 10)
+        await asyncio.sleep(0.05)
+    # And then it is an idle connection like any other.
+    assert await peer.is_closed()
+    assert quick.metrics.refusals.counts == {}
 
 
 async def test_a_room_is_told_when_its_peer_was_too_slow(quick: Served, echo: Echo) -> None:
