@@ -36,3 +36,16 @@ def substrate(request: pytest.FixtureRequest) -> servers.Server | servers.Cluste
     server: servers.Server | servers.Cluster = request.getfixturevalue(request.param)
     server.flush()
     return server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="Run the tests marked `long` too.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    skipped = pytest.mark.skip(reason="long: runs with --long")
+    for item in items:
+        if "long" in item.keywords:
+            item.add_marker(skipped)
