@@ -45,10 +45,25 @@ _LAST_EVENT_ID: OpenApi = {
     "schema": {"type": "string"},
     "description": "The last position seen, which a browser's EventSource sends by itself; weighs more than since.",
 }
+_IDEMPOTENCY_KEY: OpenApi = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The same key with the same messages, within an hour, gives the same messageIds.",
+}
+_PAGE_SIZE: OpenApi = {"name": "pageSize", "in": "query", "schema": {"type": "integer"}, "description": "0: all."}
+_PAGE_TOKEN: OpenApi = {
+    "name": "pageToken",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "The last answer's nextPageToken.",
+}
 
 PUBLISHED = {"messageIds": ["41"]}
 TOPIC = {"name": "/projects/default/topics/demo"}
+TOPICS = {"topics": [TOPIC], "nextPageToken": "", "totalSize": 1}
 PROJECT = {"name": "default", "created_on": "2026-01-01T00:00:00Z", "modified_on": "2026-01-01T00:00:00Z"}
+DESCRIPTION_BODY = {"description": "what it is for"}
 MESSAGES = {"messages": [{"data": "aGVsbG8=", "attributes": {"colour": "blue"}}]}
 
 
@@ -88,12 +103,20 @@ def paths() -> OpenApi:
     return {
         f"{topic}:publish": {
             "parameters": [_PROJECT, _TOPIC],
-            "post": _operation("Messages", "Publish messages, all or none.", body=MESSAGES, answer=PUBLISHED),
+            "post": _operation(
+                "Messages",
+                "Publish messages, all or none.",
+                body=MESSAGES,
+                answer=PUBLISHED,
+                parameters=(_IDEMPOTENCY_KEY,),
+            ),
         },
         f"{topic}:stream": {"parameters": [_PROJECT, _TOPIC], "get": _stream()},
         f"{project}/topics": {
             "parameters": [_PROJECT],
-            "get": _operation("Topics", "List a project's topics.", answer={"topics": [TOPIC], "totalSize": 1}),
+            "get": _operation(
+                "Topics", "List a project's topics, newest first.", answer=TOPICS, parameters=(_PAGE_SIZE, _PAGE_TOKEN)
+            ),
         },
         topic: {
             "parameters": [_PROJECT, _TOPIC],
@@ -101,12 +124,11 @@ def paths() -> OpenApi:
             "get": _operation("Topics", "Show a topic.", answer=TOPIC),
             "delete": _operation("Topics", "Delete a topic with its messages.", answer={}),
         },
-        "/v1/projects": {
-            "get": _operation("Projects", "List the projects.", answer={"projects": [PROJECT], "totalSize": 1})
-        },
+        "/v1/projects": {"get": _operation("Projects", "List the projects.", answer={"projects": [PROJECT]})},
         project: {
             "parameters": [_PROJECT],
-            "post": _operation("Projects", "Create a project.", body={"description": "what it is for"}, answer=PROJECT),
+            "post": _operation("Projects", "Create a project.", body=DESCRIPTION_BODY, answer=PROJECT),
+            "put": _operation("Projects", "Describe a project.", body=DESCRIPTION_BODY, answer=PROJECT),
             "get": _operation("Projects", "Show a project.", answer=PROJECT),
             "delete": _operation("Projects", "Delete a project with its topics.", answer={}),
         },

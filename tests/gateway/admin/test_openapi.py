@@ -3,6 +3,7 @@
 import re
 
 from gateway.admin.openapi import paths
+from gateway.ams import routes
 
 
 def test_every_placeholder_is_described() -> None:
@@ -24,3 +25,19 @@ def test_the_stream_is_an_event_stream() -> None:
 
     assert "text/event-stream" in stream["responses"]["200"]["content"]
     assert {p["name"] for p in stream["parameters"]} == {"since", "Last-Event-ID"}
+
+
+def test_it_names_what_is_served_and_nothing_else() -> None:
+    project, topic = "/v1/projects/{project}", "/v1/projects/{project}/topics/{topic}"
+    served = {
+        "/v1/projects": {*routes.PROJECTS},
+        project: {*routes.PROJECT},
+        f"{project}/topics": {*routes.TOPICS},
+        topic: {*routes.TOPIC},
+        f"{topic}:publish": {"POST"},
+        f"{topic}:stream": {"GET"},
+    }
+
+    described = {path: {method.upper() for method in item if method != "parameters"} for path, item in paths().items()}
+
+    assert described == served
