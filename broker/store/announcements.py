@@ -69,7 +69,7 @@ def _read(header: Sequence[object], bodies: bytes) -> Announcement:
 
 def _entries(first: Position, time_ms: int, sizes: list[int], bodies: bytes) -> tuple[Entry, ...]:
     ends = list(accumulate(sizes))
-    if not ends or ends[-1] != len(bodies) or min(sizes) < 0:
+    if ends[-1] != len(bodies):
         raise ValueError("the bodies of an announcement do not fit its header")
     return tuple(
         Entry(Position(first.epoch, first.offset + index), time_ms, unpack(bodies[end - size : end]))

@@ -17,6 +17,7 @@ from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of
 from broker.positions import Link, LogState, Position, extend_chain, mint_epoch
 from broker.store.announcements import pack_batch, pack_end, read_announcement
 from broker.store.base import (
+    TRIM_BYTES,
     TRIM_ENTRIES,
     Announcement,
     Appended,
@@ -212,9 +213,11 @@ class MemoryStore:
 
     async def trim(self, topic: TopicName, retention: Retention) -> Trimmed:
         log = self._live(topic)
-        removed = 0
-        while removed < TRIM_ENTRIES and self._exceeds(log, removed, retention):
-            log.envelope_bytes -= len(log.entries[removed].envelope)
+        removed, budget = 0, TRIM_BYTES
+        while removed < TRIM_ENTRIES and budget > 0 and self._exceeds(log, removed, retention):
+            size = len(log.entries[removed].envelope)
+            log.envelope_bytes -= size
+            budget -= size
             removed += 1
         more = self._exceeds(log, removed, retention)
         del log.entries[:removed]

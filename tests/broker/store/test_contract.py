@@ -195,6 +195,14 @@ async def test_bodies_too_large_to_announce_are_left_to_the_log(backend, store: 
         assert (heard.previous.offset, heard.last.offset) == (-1, 1)
 
 
+async def test_bodies_of_exactly_the_bound_are_announced(backend, store: Store) -> None:  # type: ignore[no-untyped-def]
+    await store.create_topic(TOPIC, NOTHING)
+    async with backend.ear(TOPIC) as ear:
+        bare = len(envelope("x" * 100_000)) - 100_000
+        await put(store, "x" * (MAX_ANNOUNCED_BYTES - bare))
+        assert len((await ear.next()).entries) == 1
+
+
 async def test_what_changes_nothing_announces_nothing(backend, store: Store) -> None:  # type: ignore[no-untyped-def]
     await store.create_topic(TOPIC, NOTHING)
     await put_one(store, keyed("k", "a"))

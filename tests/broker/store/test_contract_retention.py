@@ -6,7 +6,7 @@ from dataclasses import replace
 from logs import EVERYTHING, NOTHING, TOPIC, envelope, placed, put, request, texts_after
 
 from broker.positions import Position, Range, Recovery
-from broker.store.base import TRIM_ENTRIES, Store
+from broker.store.base import TRIM_BYTES, TRIM_ENTRIES, Store
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -73,6 +73,17 @@ async def test_a_trim_is_bounded_a_call(store: Store) -> None:
     first, second = await store.trim(TOPIC, none), await store.trim(TOPIC, none)
     assert (first.removed, first.more) == (TRIM_ENTRIES, True)
     assert (second.removed, second.more) == (1400 - TRIM_ENTRIES, False)
+
+
+async def test_a_trim_of_large_messages_is_bounded_by_their_bytes(store: Store) -> None:
+    await store.create_topic(TOPIC, NOTHING)
+    body = "x" * (TRIM_BYTES // 4)
+    for _ in range(6):
+        await store.append(TOPIC, [request(body)])
+    none = replace(EVERYTHING, max_messages=0)
+    first, second = await store.trim(TOPIC, none), await store.trim(TOPIC, none)
+    assert (first.removed, first.more) == (4, True)
+    assert (second.removed, second.more) == (2, False)
 
 
 async def test_a_reader_whose_next_messages_were_trimmed_is_told_which(store: Store) -> None:

@@ -84,6 +84,17 @@ def test_the_oldest_goes_when_there_is_too_much() -> None:
     assert [knows(records, keyed(str(number), "a")) for number in range(5)] == [False, False, True, True, True]
 
 
+def test_one_call_gives_a_bounded_number_of_second_chances() -> None:
+    records = OnceRecords(OnceBounds(max_records=4 * CHANCES))
+    for now in (1, 2):
+        for number in range(2 * CHANCES):
+            keep(records, numbered(now, publisher=f"p{number}"), now)
+    keep(records, keyed("k", "a"), 3)
+    records.drop_excess()
+    gone = [number for number in range(2 * CHANCES) if not knows(records, numbered(1, publisher=f"p{number}"))]
+    assert gone == [CHANCES]
+
+
 def test_the_bound_holds_even_if_every_publisher_is_active() -> None:
     records = OnceRecords(OnceBounds(max_records=3 * CHANCES))
     publishers = [f"p{number}" for number in range(3 * CHANCES)]

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 import servers
 from direct import Direct
-from logs import EVERYTHING, NOTHING, TOPIC, keyed, numbered, put, request, texts_after
+from logs import EVERYTHING, NOTHING, TOPIC, keyed, numbered, put, put_one, request, texts_after
 
 from broker.errors import HeadraceError, Unavailable, UnknownOutcome
 from broker.names import ProjectName, TopicName
@@ -183,6 +183,17 @@ async def test_trimming_forgets_old_records_too(server: servers.Server) -> None:
     await store.trim(TOPIC, Retention(max_messages=9, max_bytes=999, max_age_ms=10**9))
     assert list(server.client.hgetall(KEYS.once)) == [b"v"]
     assert TRIM.name == "trim"
+
+
+async def test_only_what_is_too_old_is_forgotten(server: servers.Server) -> None:
+    store = RedisStore(Direct(server))
+    await store.create_topic(TOPIC, NOTHING)
+    await store.append(TOPIC, [keyed("old", "a"), keyed("new", "b")])
+    server.client.hset(KEYS.once, "q0", b"0:" + server.client.hget(KEYS.once, "q0").partition(b":")[2])
+    server.client.hset(KEYS.meta, "once", "0:2:2:0")
+    assert (await put_one(store, keyed("new", "b"))).duplicate
+    assert not (await put_one(store, keyed("old", "a"))).duplicate
+    assert (await put_one(store, keyed("new", "b"))).duplicate
 
 
 @pytest.mark.parametrize(
