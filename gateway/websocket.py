@@ -217,6 +217,9 @@ class WebSocket(Session, asyncio.Protocol):
         elif header.shape is Shape.ORDINARY and self._fragments is None:
             self._deliver(payload(data, header), text=opcode == TEXT)
         else:
+            if opcode == CLOSE:
+                # It may come amid the fragments of a message (RFC 6455 section 5.4), which then never ends.
+                self._fragments = None
             self._judge(bytes(data[at : header.end]))
 
     def _deliver(self, data: bytes, *, text: bool) -> None:

@@ -124,7 +124,6 @@ BREACHES = {
         f"the close code {code}": (frame(FIN | CLOSE, code.to_bytes(2)), 1002)
         for code in (0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65535)
     },
-    "a close within a message": (frame(TEXT, b"{") + frame(FIN | CLOSE, b"\x03\xe8"), 1002),
 }
 
 
@@ -158,6 +157,13 @@ async def test_a_close_without_a_code_is_echoed(node: Any) -> None:
     async with node.client() as client:
         client.send(frame(FIN | CLOSE))
         assert await client.closed() == 1005
+
+
+@slowly
+async def test_a_close_amid_the_fragments_of_a_message_is_echoed(node: Any, slowly: bool) -> None:
+    async with node.client() as client:
+        await send(client, frame(TEXT, b"{") + frame(FIN | CLOSE, b"\x03\xe8"), slowly=slowly)
+        assert await client.closed() == 1000
 
 
 async def test_what_was_asked_before_a_close_is_answered_before_it(node: Any) -> None:
