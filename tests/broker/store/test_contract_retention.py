@@ -77,12 +77,12 @@ async def test_a_trim_is_bounded_a_call(store: Store) -> None:
 
 async def test_a_trim_of_large_messages_is_bounded_by_their_bytes(store: Store) -> None:
     await store.create_topic(TOPIC, NOTHING)
-    body = "x" * (TRIM_BYTES // 4)
-    for _ in range(6):
+    body = "x" * (TRIM_BYTES // 16)
+    for _ in range(18):
         await store.append(TOPIC, [request(body)])
     none = replace(EVERYTHING, max_messages=0)
     first, second = await store.trim(TOPIC, none), await store.trim(TOPIC, none)
-    assert (first.removed, first.more) == (4, True)
+    assert (first.removed, first.more) == (16, True)
     assert (second.removed, second.more) == (2, False)
 
 
