@@ -81,6 +81,24 @@ def test_whole_files_and_json_go_in_and_scripts_get_positions(node: Node, tmp_pa
     assert json.loads(resumed.stdout) == second
 
 
+def test_sub_ends_quietly_when_its_reader_or_its_user_has_enough(node: Node) -> None:
+    assert command(node, "pub", "default/enough", stdin=b"x\n" * 5000).returncode == 0
+    follow = [HEADRACE, "sub", "default/enough", "--since", "earliest"]
+    with subprocess.Popen(follow, env=node.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as head:
+        assert head.stdout is not None and head.stderr is not None
+        assert head.stdout.readline() == b"x\n"
+        head.stdout.close()
+        assert command(node, "pub", "default/enough", stdin=b"x\n" * 5000).returncode == 0
+        assert head.wait(COMMAND_SECONDS) == 0
+        assert head.stderr.read() == b""
+    with subprocess.Popen(follow, env=node.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as interrupted:
+        assert interrupted.stdout is not None and interrupted.stderr is not None
+        assert interrupted.stdout.readline() == b"x\n"
+        interrupted.send_signal(signal.SIGINT)
+        _, said = interrupted.communicate(timeout=COMMAND_SECONDS)
+        assert (interrupted.returncode, said) == (130, b"")
+
+
 def test_topics_are_made_shown_and_deleted(node: Node) -> None:
     assert command(node, "topics", "create", "default/made").returncode == 0
     assert b"default/made\n" in command(node, "topics", "list").stdout
@@ -179,6 +197,19 @@ async def test_sigterm_closes_sockets_with_come_back_and_ends_with_zero() -> Non
             assert closed.value.rcvd.code == 1012
             assert await ended == 0
         assert node.engine_pid() is None, "the engine ended with its node"
+
+
+def test_an_event_stream_ends_with_its_node() -> None:
+    with nodes.node() as node, httpx.Client(headers=node.headers, timeout=nodes.STOP_SECONDS) as client:
+        assert client.put(f"{node.url}/v1/projects/default/topics/stream").status_code == 200
+        with client.stream("GET", f"{node.url}/v1/projects/default/topics/stream:stream") as stream:
+            chunks = stream.iter_bytes()
+            assert b"recovery" in next(chunks)
+            os.kill(node.pid, signal.SIGTERM)
+            # A stream that was cut would raise: this one is ended as HTTP ends a body.
+            for _ in chunks:
+                pass
+        assert node.terminate() == 0
 
 
 async def test_publishes_in_flight_are_answered_before_the_end() -> None:
