@@ -12,6 +12,7 @@ from direct import promote, replid, restart, store_on, with_replica
 from logs import NOTHING, TOPIC, keyed, placed, put, put_one, request, texts_after
 
 from broker.errors import UnknownTopic
+from broker.names import TopicName
 from broker.positions import REPLID_BITS, Position, Range, Recovery, is_unknown_future
 from broker.store.base import LogState, Retention
 from broker.store.keys import Keys
@@ -104,7 +105,7 @@ async def test_a_tombstone_outlives_its_epochs_seconds(starting: Starting) -> No
         epoch = (await log_of(server)).epoch
         await store.delete_topic(TOPIC)
     assert server.client.exists(KEYS.log, KEYS.once) == 0
-    assert server.client.expiretime(KEYS.meta) >= epoch // LOW_BITS + 24 * 3600
+    assert server.client.expiretime(KEYS.meta) >= epoch // LOW_BITS + TOMBSTONE_SECONDS
     await store.create_topic(TOPIC, NOTHING)
     assert server.client.ttl(KEYS.meta) == -1
 
@@ -125,7 +126,7 @@ async def test_a_restart_with_its_data_begins_an_epoch_and_loses_nothing(startin
     await store.create_topic(TOPIC, Retention(max_messages=9))
     key = await put_one(store, keyed("k", "a"))
     before = await put(store, "b")
-    empty = (await store.create_topic("default/empty", NOTHING)).log  # type: ignore[arg-type]
+    empty = (await store.create_topic(TopicName("default/empty"), NOTHING)).log
     restart(server)
     after = await put(store, "c")
     assert after.offset == 2
@@ -136,8 +137,27 @@ async def test_a_restart_with_its_data_begins_an_epoch_and_loses_nothing(startin
     assert (verdict.recovery, verdict.after) == (Recovery.COMPLETE, before)
     assert await texts_after(store, before) == ["c"]
     assert (await put_one(store, keyed("k", "a"))).first == key.first
-    assert (await placed(store, empty.end, topic="default/empty")).recovery is Recovery.COMPLETE  # type: ignore[arg-type]
+    assert (await placed(store, empty.end, topic=TopicName("default/empty"))).recovery is Recovery.COMPLETE
     assert (await store.topic(TOPIC)).retention == Retention(max_messages=9)
+
+
+async def test_a_restart_with_older_data_rolls_back(starting: Starting) -> None:
+    """A snapshot that is some entries behind is a promoted replica that is some entries behind."""
+    server = starting()
+    store = store_on(server)
+    await store.create_topic(TOPIC, NOTHING)
+    empty = (await store.create_topic(TopicName("default/empty"), NOTHING)).log
+    shared = await put(store, "a", "b")
+    server.client.save()
+    ahead = await put(store, "c", "d")
+    restart(server)
+    assert (await put(store, "new")).offset == 2
+    verdict = await placed(store, ahead)
+    assert (verdict.recovery, verdict.missing) == (Recovery.ROLLED_BACK, (Range(ahead.epoch, 2, 3),))
+    assert await texts_after(store, verdict.after) == ["new"]
+    assert await store.find_time(TOPIC, 0) == Position(shared.epoch, -1)
+    assert (await placed(store, empty.end, topic=TopicName("default/empty"))).recovery is Recovery.COMPLETE
+    assert server.client.exists("hr:{default/empty}:log", "hr:{default/empty}:once") == 2
 
 
 async def test_a_restart_without_data_is_no_silent_beginning(starting: Starting) -> None:

@@ -57,6 +57,7 @@ async def test_every_key_exists_from_creation_on(starting: Starting) -> None:
     store = store_on(server)
     await store.create_topic(TOPIC, NOTHING)
     assert server.client.exists(KEYS.log, KEYS.meta, KEYS.once) == 3
+    assert server.client.xinfo_groups(KEYS.log) == []
     await put_one(store, keyed("k", "a"))
     await store.trim(TOPIC, Retention(max_messages=0, max_bytes=0, max_age_ms=0))
     assert server.client.exists(KEYS.log, KEYS.meta, KEYS.once) == 3
