@@ -16,6 +16,7 @@ from broker.names import TopicName
 from broker.positions import REPLID_BITS, Position, Range, Recovery, is_unknown_future
 from broker.store.base import LogState, Retention
 from broker.store.keys import Keys
+from broker.store.redis import TOMBSTONE_SECONDS
 
 Starting = Callable[..., servers.Server]
 KEYS = Keys().topic(TOPIC)
