@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from broker.errors import HeadraceError, UnknownTopic
 from broker.fanout import Delivery, Fanout
@@ -16,9 +15,7 @@ from broker.members import AskTopology, Deliver, Effect, Ended, Members, ReadFor
 from broker.names import TopicName
 from broker.observe import Observer
 from broker.pages import Pages
-
-if TYPE_CHECKING:
-    from broker.hub import Dialect, Subscriber
+from broker.ports import Dialect, Subscriber
 
 FIRST_RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 2.0

@@ -10,17 +10,14 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from broker.live import Gap, Step
 from broker.members import Deliver, Members, Send
 from broker.messages import Entry
 from broker.names import TopicName
 from broker.observe import Observer
+from broker.ports import Dialect, Subscriber
 from broker.positions import Position
-
-if TYPE_CHECKING:
-    from broker.hub import Dialect, Subscriber
 
 CHUNK_BYTES = 64 * 1024
 """Default high-water mark: frames are joined up to here, then written (one larger frame goes alone)."""

@@ -9,96 +9,23 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from broker.catchup import CatchUp, Following
 from broker.errors import AlreadySubscribed, HeadraceError, NotSubscribed, Unavailable, UnknownTopic
 from broker.fanout import CHUNK_BYTES, Delivery, Fanout
 from broker.live import FUTURE_RETRY_SECONDS, SOUND
 from broker.members import Deliver, Members
-from broker.messages import Entry
 from broker.names import TopicName
 from broker.observe import Observer
 from broker.pages import Pages
-from broker.positions import LogState, Placement, Position, Range, Recovery, place, start_of
+from broker.ports import Bus, Dialect, FromTime, Last, Placed, Since, Subscriber
+from broker.positions import LogState, Placement, Position, Recovery, place, start_of
 from broker.store.base import Announcement, Store
 from broker.watchdog import GRACE_SECONDS, WATCHED_TOPICS, Watchdog
 from broker.whereabouts import Whereabouts
 
 log = logging.getLogger("headrace.hub")
-
-
-@dataclass(frozen=True, slots=True)
-class Last:
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class FromTime:
-    time_ms: int
-
-
-Since = Literal["now", "earliest"] | Last | FromTime | Position
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """The answer to a subscribe: the log's end, and how the way from the presented position goes.
-
-    Delivery starts right after `after`: a client whose socket breaks before the first message resumes from there.
-    """
-
-    topic: TopicName
-    end: Position
-    recovery: Recovery
-    missing: tuple[Range, ...]
-    after: Position
-
-
-class Dialect(Protocol):
-    """How one kind of socket sees messages: pure, one instance a format, shared by all sockets that speak it.
-
-    The returned bytes go to every subscriber of the topic as they are (frame header included), so they hold nothing
-    that differs between subscribers.
-    """
-
-    def message(self, topic: TopicName, entry: Entry) -> bytes: ...
-
-    def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes: ...
-
-
-class Subscriber(Protocol):
-    """A socket as the hub sees it. Hashable by identity."""
-
-    @property
-    def dialect(self) -> Dialect: ...
-
-    @property
-    def paused(self) -> bool:
-        """True while the socket's buffer is above its high-water mark: nothing more is written to it."""
-
-    def write(self, data: bytes) -> None:
-        """Hand ready frames to the transport. Never raises, never blocks; `paused` may be true afterwards."""
-
-    def topic_ended(self, topic: TopicName) -> None:
-        """The topic was deleted: the subscription is over. Called once, after the last frame."""
-
-
-class Bus(Protocol):
-    """The node's ear on the live channels: `cluster.bus` implements it. Calls back into a `BusListener`."""
-
-    async def follow(self, topic: TopicName) -> None:
-        """Return once the subscription is confirmed, or raise `Unavailable` within the deadline."""
-
-    def unfollow(self, topic: TopicName) -> None: ...
-
-
-class BusListener(Protocol):
-    def on_announcements(self, batch: Sequence[tuple[TopicName, bytes]]) -> None:
-        """Everything that one read of one primary's connection brought, in order."""
-
-    def on_possible_gap(self, topics: Collection[TopicName], reason: str) -> None:
-        """Announcements of these topics may have been missed: compare with the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +53,15 @@ class HubLimits:
 async def _nothing() -> None: ...
 
 
+async def _refuse(topic: TopicName) -> None:
+    raise UnknownTopic(f"The topic {topic} does not exist.")
+
+
 class Hub:
     """What the rooms of the gateway call; also the bus' listener. `run` must be running.
 
     `monotonic` is in seconds, `now_ms` Unix milliseconds. `ask_topology` finds out anew who is primary of what.
+    `create_on_use` makes a topic that does not exist, or raises `UnknownTopic`: following is a use (DESIGN 2).
     """
 
     def __init__(
@@ -141,11 +73,13 @@ class Hub:
         now_ms: Callable[[], int],
         monotonic: Callable[[], float],
         ask_topology: Callable[[], Awaitable[None]] = _nothing,
+        create_on_use: Callable[[TopicName], Awaitable[None]] = _refuse,
         limits: HubLimits | None = None,
     ) -> None:
         self._store = store
         self._bus = bus
         self._monotonic = monotonic
+        self._create_on_use = create_on_use
         self._limits = limits or HubLimits()
         self._topics: dict[TopicName, Following] = {}
         self._whereabouts: Whereabouts[Subscriber, Following] = Whereabouts()
@@ -290,7 +224,7 @@ class Hub:
         try:
             async with asyncio.timeout(self._limits.start_seconds):
                 await self._bus.follow(following.topic)
-                end = await self._pages.end(following.topic)
+                end = await self._end_on_use(following.topic)
         except TimeoutError:
             self._close(following, Unavailable("The live feed cannot be reached at the moment.", retry_ms=1000))
         except HeadraceError as error:
@@ -302,6 +236,13 @@ class Hub:
             if not following.over:
                 self._work.perform(following, following.members.start(end))
                 following.started.set_result(None)
+
+    async def _end_on_use(self, topic: TopicName) -> LogState:
+        try:
+            return await self._pages.end(topic)
+        except UnknownTopic:
+            await self._create_on_use(topic)
+            return await self._pages.end(topic)
 
     def _close(self, following: Following, reason: HeadraceError) -> None:
         """Stop following; whoever is arriving gets `reason`."""

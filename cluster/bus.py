@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from broker.errors import Unavailable
-from broker.hub import BusListener
 from broker.names import TopicName
+from broker.ports import BusListener
 from cluster.address import Endpoint
 from cluster.connection import ErrorReply
 from cluster.ear import Ear

@@ -128,7 +128,15 @@ def compose(config: Config, redis: Substrate) -> Parts:
     bus = Bus(topology, channel_of=lambda topic: store.keys.topic(topic).live)
     catalog = Catalog(store, monotonic=time.monotonic, defaults=config.catalog_defaults, observer=metrics)
     publisher = Publisher(store, catalog, observer=metrics, monotonic=time.monotonic, limits=config.limits.publishing)
-    hub = Hub(store, bus, observer=metrics, now_ms=wall_ms, monotonic=time.monotonic, ask_topology=topology.refresh)
+    hub = Hub(
+        store,
+        bus,
+        observer=metrics,
+        now_ms=wall_ms,
+        monotonic=time.monotonic,
+        ask_topology=topology.refresh,
+        create_on_use=catalog.create_on_use,
+    )
     bus.deliver_to(hub)
     auth = Authenticator(config, now_ms=wall_ms, monotonic=time.monotonic)
     context = Context(config, hub, publisher, catalog, auth, metrics, wall_ms)

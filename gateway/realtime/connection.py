@@ -24,8 +24,8 @@ from broker.errors import (
     Unavailable,
     UnknownTopic,
 )
-from broker.hub import Placed
 from broker.names import TopicName
+from broker.ports import Placed
 from broker.publish import PublishRequest
 from broker.rights import Principal
 from broker.store.base import Appended, IdempotencyKey, PublisherSequence

@@ -14,9 +14,9 @@ import msgpack
 import orjson
 
 from broker.errors import HeadraceError
-from broker.hub import Placed
 from broker.messages import Entry, Kind
 from broker.names import TopicName
+from broker.ports import Placed
 from broker.positions import Position, Range, Recovery
 from broker.store.base import Appended
 from gateway.framing import framed

@@ -21,9 +21,9 @@ from broker.errors import (
     UnknownOperation,
     Unsupported,
 )
-from broker.hub import FromTime, Last, Since
 from broker.messages import MAX_ATTRIBUTES, Kind, Message
 from broker.names import TopicName, parse_topic, shown
+from broker.ports import FromTime, Last, Since
 from broker.positions import Position
 from broker.publish import Durability
 

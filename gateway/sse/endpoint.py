@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from broker.errors import Forbidden, HeadraceError, InvalidName, ServerError, Unauthorized, Unavailable
-from broker.hub import Since
 from broker.names import TopicName, parse_project, topic_of
+from broker.ports import Since
 from broker.rights import Principal
 from gateway.asgi import (
     AsgiApp,

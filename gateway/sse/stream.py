@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from broker.errors import HeadraceError, Unauthorized, UnknownTopic
-from broker.hub import Hub, Placed
+from broker.hub import Hub
 from broker.names import TopicName
+from broker.ports import Placed
 from gateway.metrics import Metrics
 from gateway.sse.pulse import Pulse
 from gateway.sse.wire import EventDialect

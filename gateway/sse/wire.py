@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import orjson
 
 from broker.errors import HeadraceError, InvalidRequest
-from broker.hub import FromTime, Last, Placed, Since
 from broker.messages import Entry, Kind, Message
 from broker.names import TopicName, shown
+from broker.ports import FromTime, Last, Placed, Since
 from broker.positions import MAX_EPOCH, Range, Recovery, parse_position
 
 EARLIEST = "earliest"

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from broker.errors import AlreadySubscribed, NotSubscribed, Unavailable, UnknownTopic
-from broker.hub import FromTime, Hub, HubLimits, Last, Placed
+from broker.hub import Hub, HubLimits
 from broker.messages import Entry, Kind, Message, pack
 from broker.names import TopicName
 from broker.observe import Silent
+from broker.ports import FromTime, Last, Placed
 from broker.positions import Position, Range, Recovery
 from broker.store.base import AppendRequest, Page, Retention
 from broker.store.memory import MemoryStore
@@ -128,6 +129,7 @@ class Node:
         self.log = Log(self.announce)
         self.observer = Counting()
         self.dialect = Lines()
+        self.creates = False
         self.confirmed = asyncio.Event()
         self.confirmed.set()
         self.hub = Hub(
@@ -137,11 +139,17 @@ class Node:
             now_ms=lambda: self.log.now,
             monotonic=lambda: self.now,
             ask_topology=self.ask_topology,
+            create_on_use=self.create_on_use,
             limits=self.limits,
         )
 
     async def ask_topology(self) -> None:
         self.asked_topology += 1
+
+    async def create_on_use(self, topic: TopicName) -> None:
+        if not self.creates:
+            raise UnknownTopic(f"The topic {topic} does not exist.")
+        await self.log.create_topic(topic, Retention())
 
     def announce(self, topic: TopicName, payload: bytes) -> None:
         if self.lossy or topic not in self.followed:
@@ -451,6 +459,16 @@ async def test_bytes_that_no_append_wrote_make_it_read_the_log(node: Node) -> No
     await node.log.say("1")
     node.hub.on_announcements([(TOPIC, b"\xc1garbage")])
     await until(lambda: socket.lines == ["1"])
+
+
+async def test_following_creates_a_topic_where_policy_allows_that(node: Node) -> None:
+    unknown = TopicName("default/unknown")
+    with pytest.raises(UnknownTopic):
+        await node.join(topic=unknown)
+    node.creates = True
+    socket = await node.join(topic=unknown)
+    assert socket.placed[0].end.offset == -1
+    assert socket.placed[0].recovery is Recovery.NONE
 
 
 async def test_a_deleted_topic_ends_for_everyone(node: Node) -> None:

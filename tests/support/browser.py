@@ -48,6 +48,10 @@ def binary() -> str:
     pytest.skip("chromium is missing (apt install chromium)")
 
 
+class NoPage(AssertionError):
+    """The tab is between two pages."""
+
+
 class Page:
     """One tab. Not for concurrent use."""
 
@@ -66,9 +70,16 @@ class Page:
     async def until(self, expression: str, *, seconds: float = 30.0) -> Any:
         """Poll until the expression is truthy, and return it; fail after `seconds`."""
         async with asyncio.timeout(seconds):
-            while not (value := await self.evaluate(expression)):
+            while not (value := await self._value_between_pages(expression)):
                 await asyncio.sleep(0.05)
         return value
+
+    async def _value_between_pages(self, expression: str) -> Any:
+        """While a page gives way to the next one there is nothing to evaluate in."""
+        try:
+            return await self.evaluate(expression)
+        except NoPage:
+            return None
 
     async def screenshot(self, path: Path) -> None:
         import base64
@@ -83,6 +94,8 @@ class Page:
             while True:
                 answer = json.loads(await self._connection.recv())
                 if answer.get("id") == self._sent:
+                    if "context" in answer.get("error", {}).get("message", ""):
+                        raise NoPage(answer["error"]["message"])
                     assert "error" not in answer, answer["error"]
                     return answer["result"]
 

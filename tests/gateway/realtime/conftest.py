@@ -11,9 +11,9 @@ import pytest
 import sockets
 
 from broker.errors import HeadraceError, NotSubscribed, Unauthorized, Unavailable
-from broker.hub import Placed, Since, Subscriber
 from broker.messages import Entry, Kind, Message
 from broker.names import TopicName
+from broker.ports import Placed, Since, Subscriber
 from broker.positions import Position, Recovery
 from broker.publish import PublishRequest
 from broker.rights import Principal

@@ -10,9 +10,9 @@ import websockets
 from sockets import CLOSE, PING, PONG, TEXT, Closed, frame, packed, text, upgrade
 
 from broker.errors import Unavailable, UnknownTopic
-from broker.hub import FromTime, Last
 from broker.messages import Kind, Message
 from broker.names import TopicName
+from broker.ports import FromTime, Last
 from broker.positions import Position
 from broker.publish import Durability, PublishRequest
 from broker.rights import Principal

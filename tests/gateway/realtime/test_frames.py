@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from broker.errors import Forbidden, HeadraceError, InvalidRequest, Unavailable, UnknownTopic
-from broker.hub import Placed
 from broker.messages import Entry, Kind, Message
 from broker.names import TopicName
+from broker.ports import Placed
 from broker.positions import Position, Range, Recovery
 from broker.store.base import Appended
 from gateway.realtime import frames

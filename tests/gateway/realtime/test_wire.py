@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import CallerError, HeadraceError, InvalidRequest
-from broker.hub import FromTime, Last
 from broker.messages import Kind, Message
 from broker.names import TopicName
+from broker.ports import FromTime, Last
 from broker.positions import Position
 from broker.publish import Durability
 from gateway.realtime.wire import (

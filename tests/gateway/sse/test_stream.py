@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from broker.hub import Placed
 from broker.names import TopicName
+from broker.ports import Placed
 from broker.positions import Position, Recovery
 from gateway.metrics import Metrics
 from gateway.sse.pulse import Pulse

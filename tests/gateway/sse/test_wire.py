@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import InvalidRequest, Unavailable, UnknownTopic
-from broker.hub import FromTime, Last, Placed, Since
 from broker.messages import Entry, Kind, Message
 from broker.names import TopicName
+from broker.ports import FromTime, Last, Placed, Since
 from broker.positions import Position, Range, Recovery
 from gateway.sse.wire import EventDialect, come_back, event, message_json, read_since, subscribed_json
 
