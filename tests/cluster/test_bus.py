@@ -366,6 +366,22 @@ async def test_unfollowing_ends_a_follow_that_still_waits(running: Running) -> N
             server.resume()
 
 
+async def test_a_follow_given_up_does_not_take_its_successor_along(
+    valkey: servers.Server, running: Running, eventually: Eventually
+) -> None:
+    async with opened(valkey, running) as (bus, notes, _):
+        first = asyncio.ensure_future(bus.follow(A))
+        await asyncio.sleep(0)
+        bus.unfollow(A)
+        second = asyncio.ensure_future(bus.follow(A))
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert first.cancelled()
+        await second
+        announce(valkey, A, "here")
+        await eventually(lambda: notes.heard == [(A, b"here")])
+
+
 async def test_following_a_slot_that_nobody_serves_is_unavailable(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,7 +254,7 @@ async def test_refresh_asks_again(redis_cluster: servers.Cluster, running: Runni
 async def test_a_stopped_node_does_not_hold_up_the_refresh(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ASK_SECONDS", 0.1)
     with servers.cluster() as cluster:
-        async with opened(cluster, running) as topology:
+        async with opened(cluster, running, reply_seconds=60.0, deadline_seconds=2.0) as topology:
             cluster.nodes[0].pause()
             for _ in range(5):
                 await topology.refresh()
