@@ -15,12 +15,13 @@ _INCLUDE = re.compile(r"^-- include: (_\w+)$", re.MULTILINE)
 
 def load(name: str) -> Script:
     """Read `lua/<name>.lua` and what it includes. Raises `FileNotFoundError`."""
-    source = _INCLUDE.sub(lambda found: _text(found[1]), _text(name))
+    source = _text(name)
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 def _text(name: str) -> str:
-    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8").rstrip("\n")
+    text = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8").rstrip("\n")
+    return _INCLUDE.sub(lambda found: _text(found[1]), text)
 
 
 PUBLISH = load("publish")

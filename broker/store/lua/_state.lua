@@ -1,4 +1,4 @@
--- Included by scripts that answer with a log's state. Needs `_epoch`.
+-- Included by scripts that answer with a log's state. Needs `_epoch` and `_ids`.
 -- KEYS:    1 log, 2 meta
 -- ARGV:    none of its own
 -- RETURNS: nothing, it defines functions

@@ -4,6 +4,7 @@
 -- ARGV:    1 most messages, 2 most bytes, 3 most age ms ('': inherited)
 -- RETURNS: nil when there is no such topic; else its info as in `describe`
 -- include: _epoch
+-- include: _ids
 -- include: _state
 if redis.call('HEXISTS', KEYS[2], 'next') == 0 then
   return false

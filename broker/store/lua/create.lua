@@ -5,6 +5,7 @@
 -- ARGV:    1 nonce (a repeated call finds its own work), 2 most messages, 3 most bytes, 4 most age ms ('': inherited)
 -- RETURNS: nil when the topic exists; else its info as in `describe`
 -- include: _epoch
+-- include: _ids
 -- include: _state
 local meta = redis.call('HMGET', KEYS[2], 'next', 'epoch', 'nonce')
 if meta[1] then

@@ -5,6 +5,7 @@
 -- ARGV:    1 live channel, 2 seconds to keep the tombstone, 3 nonce (a repeated call finds its own work)
 -- RETURNS: 1, or 0 when there is no such topic
 -- include: _epoch
+-- include: _ids
 local END = 1
 
 local meta = redis.call('HMGET', KEYS[2], 'epoch', 'next', 'deleted')

@@ -5,5 +5,6 @@
 -- RETURNS: nil when there is no such topic; else chain, next offset, first ID or '', bytes retained, creation ms,
 --          most messages, most bytes, most age ms ('': inherited)
 -- include: _epoch
+-- include: _ids
 -- include: _state
 return topic_info()

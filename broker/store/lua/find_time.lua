@@ -5,6 +5,7 @@
 -- RETURNS: nil when there is no such topic; else chain, next offset, first ID or '', and the offset found (the next
 --          offset when all are older)
 -- include: _epoch
+-- include: _ids
 -- include: _state
 local answer = log_state()
 if not answer then

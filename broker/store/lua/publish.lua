@@ -38,15 +38,6 @@ local function append(first, count)
   end
 end
 
-local function load_fields(count)
-  for at = 6, count + 5, CHUNK do
-    local last = math.min(at + CHUNK - 1, count + 5)
-    for index, value in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV, at, last))) do
-      held[ARGV[at + index - 1]] = value
-    end
-  end
-end
-
 -- A publisher's lowest and highest sequence and slots in use, false when it is new.
 local function ring_of(field)
   if rings[field] == nil then
@@ -63,13 +54,7 @@ local function verdict(record, digest, count)
   return DUPLICATE, tonumber(at_epoch), tonumber(offset), tonumber(at_time)
 end
 
--- What became of an earlier request with the same key or sequence: status, epoch, offset, time; nil when it is new.
-local function earlier_key(field, digest, count)
-  if held[field] then
-    return verdict(held[field], digest, count)
-  end
-end
-
+-- What became of an earlier request with the same sequence: status, epoch, offset, time; nil when it is new.
 local function earlier_sequence(ring, field, sequence, digest, count)
   if not ring or sequence > ring[2] then
     return nil
@@ -107,31 +92,18 @@ local function remember_sequence(ring_field, field, sequence, sequence_text, rec
   set_once(field, held[field])
 end
 
-local function save_rings()
-  for field, ring in pairs(rings) do
-    if ring and ring.changed then
-      set_once(field, struct.pack(RING, ring[1], ring[2], ring[3], ring[4]))
-    end
-  end
-end
-
-local function announce()
-  local header = { BATCH, tonumber(meta[1]), first_offset - 1, epoch_number, first_offset, time, sizes }
-  local bodies = ''
-  if bytes > tonumber(ARGV[2]) then
-    header[7] = #sizes
-  else
-    bodies = table.concat(envelopes)
-  end
-  local packed = cmsgpack.pack(header)
-  redis.call('SPUBLISH', ARGV[1], struct.pack('>I4', #packed) .. packed .. bodies)
-end
-
 local fields = tonumber(ARGV[5])
 if fields > 0 then
   open_queue(meta[6])
-  drop_old_once(now, tonumber(ARGV[4]))
-  load_fields(fields)
+  if queue.head < queue.tail and queue.oldest <= now - ARGV[4] then
+    forget(math.huge, now - ARGV[4])
+  end
+  for from = 6, fields + 5, CHUNK do
+    local last = math.min(from + CHUNK - 1, fields + 5)
+    for index, value in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV, from, last))) do
+      held[ARGV[from + index - 1]] = value
+    end
+  end
 end
 local answer, field, at = {}, 6, fields + 6
 while at <= #ARGV do
@@ -140,7 +112,9 @@ while at <= #ARGV do
   at = at + 2
   if mode == 'k' then
     digest, at = ARGV[at], at + 1
-    status, at_epoch, offset, at_time = earlier_key(ARGV[field], digest, count)
+    if held[ARGV[field]] then
+      status, at_epoch, offset, at_time = verdict(held[ARGV[field]], digest, count)
+    end
   elseif mode == 's' then
     digest, sequence, at = ARGV[at], tonumber(ARGV[at + 1]), at + 2
     ring_field, field = ARGV[field], field + 1
@@ -167,13 +141,27 @@ while at <= #ARGV do
 end
 local once = meta[6] or ''
 if fields > 0 then
-  save_rings()
+  for name, ring in pairs(rings) do
+    if ring and ring.changed then
+      set_once(name, struct.pack(RING, ring[1], ring[2], ring[3], ring[4]))
+    end
+  end
   flush_once()
-  drop_excess_once(tonumber(ARGV[3]))
+  if queue.records > tonumber(ARGV[3]) then
+    forget(tonumber(ARGV[3]), -1)
+  end
   once = queue.changed and queue_text() or once
 end
 redis.call('HSET', KEYS[2], 'next', int(next_offset), 'time', time_text, 'bytes', int(meta[5] + bytes), 'once', once)
 if bytes > 0 then
-  announce()
+  local header = { BATCH, tonumber(meta[1]), first_offset - 1, epoch_number, first_offset, time, sizes }
+  local bodies = ''
+  if bytes > tonumber(ARGV[2]) then
+    header[7] = #sizes
+  else
+    bodies = table.concat(envelopes)
+  end
+  local packed = cmsgpack.pack(header)
+  redis.call('SPUBLISH', ARGV[1], struct.pack('>I4', #packed) .. packed .. bodies)
 end
 return answer

@@ -4,6 +4,7 @@
 -- ARGV:    1 ID to start at ('-' for the oldest), 2 most entries (may be 0), 3 most envelope bytes (one entry always)
 -- RETURNS: nil when there is no such topic; else chain, next offset, first ID or '', then ID, time, envelope an entry
 -- include: _epoch
+-- include: _ids
 -- include: _state
 -- Entries are read in small steps: what a step reads beyond the byte budget is thrown away.
 local FIRST_STEP, MAX_STEP = 4, 32

@@ -6,6 +6,7 @@
 --          6 age ms of once records
 -- RETURNS: nil when there is no such topic; else the number removed, and 1 when it stopped at its own bound
 -- include: _epoch
+-- include: _ids
 -- include: _once
 local STEP = 32
 
@@ -53,7 +54,7 @@ if last then
   redis.call('HSET', KEYS[2], 'bytes', int(bytes))
 end
 open_queue(meta[3])
-drop_old_once(now, tonumber(ARGV[6]))
+forget(math.huge, now - ARGV[6])
 if queue.changed then
   redis.call('HSET', KEYS[2], 'once', queue_text())
 end
