@@ -4,7 +4,7 @@ import asyncio
 
 from bench.processes import HOST, node, raise_file_limit, reference
 from bench.report import Report, Target
-from bench.sockets import LoadSocket, connect, request_answer, resident_bytes
+from bench.sockets import LoadSocket, connect, keep_alive, request_answer, resident_bytes
 
 TOPIC = "default/bench/connections"
 AT_ONCE = 100
@@ -23,8 +23,10 @@ async def join(url: str, token: str) -> LoadSocket:
 
 async def join_all(url: str, token: str, count: int) -> list[LoadSocket]:
     sockets: list[LoadSocket] = []
+    alive = asyncio.create_task(keep_alive(sockets))
     for start in range(0, count, AT_ONCE):
         sockets += await asyncio.gather(*(join(url, token) for _ in range(start, min(start + AT_ONCE, count))))
+    alive.cancel()
     return sockets
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bench.processes import HOST, Node, node, reference
 from bench.report import Report, Target
-from bench.sockets import Frames, LoadSocket, connect, cpu_seconds, frame, request_answer
+from bench.sockets import Frames, LoadSocket, connect, cpu_seconds, frame, keep_alive, request_answer
 from bench.stream import Canon, Disorder, Follower
 
 TOPIC = "default/bench/fanout"
@@ -191,6 +191,7 @@ async def fanout(*, sockets: int, size: int, rate: float, seconds: float, steps:
         await request_answer(publisher, {"op": "publish", "id": 1, "topic": TOPIC, "text": "first"}, "published")
         source = Source(publisher, size)
         await crowd.join(running, sockets)
+        alive = asyncio.create_task(keep_alive(crowd.sockets))
         steady = await hold(running, crowd, source, rate, seconds)
         _add(report, "steady", steady, sockets)
         best, step = steady, rate
@@ -201,6 +202,7 @@ async def fanout(*, sockets: int, size: int, rate: float, seconds: float, steps:
             if not tried.held:
                 break
             best = tried
+        alive.cancel()
         crowd.close()
     report.targets.append(Target("cpu a delivery, steady, against a raw write", steady.cpu_us / raw_us, 1.25))
     report.targets.append(Target("highest rate against raw writes", best.rate * sockets / raw_rate, 5.0, at_least=True))

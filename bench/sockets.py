@@ -39,6 +39,12 @@ def upgrade_request(url: str, token: str) -> bytes:
     ).encode()
 
 
+ALIVE = b"\x8a\x80\0\0\0\0"
+"""An unasked pong (RFC 6455 5.5.3). A node pings whoever says nothing, and a ping would stand among the messages."""
+
+ALIVE_SECONDS = 5.0
+
+
 class LoadSocket(asyncio.Protocol):
     """Hands everything after the handshake to `receive`, as it comes."""
 
@@ -92,6 +98,14 @@ class Frames:
             if opcode == 1:
                 self._on_text(bytes(self._buffer[start:stop]))
         del self._buffer[:used]
+
+
+async def keep_alive(sockets: list[LoadSocket]) -> None:
+    """Let every socket be heard now and then; until cancelled."""
+    while True:
+        await asyncio.sleep(ALIVE_SECONDS)
+        for socket in sockets:
+            socket.transport.write(ALIVE)
 
 
 async def connect(url: str, token: str) -> LoadSocket:
