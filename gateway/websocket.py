@@ -205,8 +205,17 @@ class WebSocket(Session, asyncio.Protocol):
             else:
                 self._receive_frame(data, at, header)
                 at = header.end
-        self._rest = bytearray(data[at:]) if at < len(data) and not self._deaf else None
+        self._keep(data, at)
         self._consuming = False
+
+    def _keep(self, data: bytes | bytearray, at: int) -> None:
+        """Keep what stands behind `at`. In place: a long frame in many small reads must not be copied at each."""
+        if at == len(data) or self._deaf:
+            self._rest = None
+        elif self._rest is not None:
+            del self._rest[:at]
+        else:
+            self._rest = bytearray(memoryview(data)[at:])
 
     def _receive_frame(self, data: bytes | bytearray, at: int, header: Header) -> None:
         opcode = header.opcode

@@ -138,6 +138,20 @@ def _encoded(first: int, body: bytes, *, fragmented: bool) -> bytes:
     return frame(first & 0x0F, body[:half]) + frame(FIN | PING, b"between") + frame(FIN, body[half:])
 
 
+async def test_a_long_frame_in_small_reads_is_not_copied_at_each(node: Services) -> None:
+    socket, _ = opened(node)
+    data = frame(FIN | BINARY, bytes(5000))
+    socket.data_received(data[:100])
+    kept = socket._rest
+    for at in range(100, len(data) - 1, 50):
+        socket.data_received(data[at : min(at + 50, len(data) - 1)])
+        assert socket._rest is kept
+    socket.data_received(data[-1:])
+    assert socket.messages == [(bytes(5000), False)]
+    assert socket._rest is None
+    node.wheel.stop()
+
+
 async def test_an_idle_socket_holds_no_parser(node: Services) -> None:
     socket, _ = opened(node)
     socket.data_received(frame(TEXT, b"a"))
