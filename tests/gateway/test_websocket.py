@@ -140,14 +140,14 @@ def _encoded(first: int, body: bytes, *, fragmented: bool) -> bytes:
 
 async def test_a_long_frame_in_small_reads_is_not_copied_at_each(node: Services) -> None:
     socket, _ = opened(node)
-    data = frame(FIN | BINARY, bytes(5000))
-    socket.data_received(data[:100])
+    data = frame(FIN | BINARY, bytes(180))
+    socket.data_received(data[:20])
     kept = socket._rest
-    for at in range(100, len(data) - 1, 50):
-        socket.data_received(data[at : min(at + 50, len(data) - 1)])
+    for at in range(20, len(data) - 1, 5):
+        socket.data_received(data[at : min(at + 5, len(data) - 1)])
         assert socket._rest is kept
     socket.data_received(data[-1:])
-    assert socket.messages == [(bytes(5000), False)]
+    assert socket.messages == [(bytes(180), False)]
     assert socket._rest is None
     node.wheel.stop()
 
