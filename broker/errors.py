@@ -85,6 +85,12 @@ class Unauthorized(CallerError):
     sentence = "A valid token is needed."
 
 
+class Expired(Unauthorized):
+    """A credential that was valid once. To a caller the same refusal; a face may tell it apart to end a connection."""
+
+    sentence = "The token has expired."
+
+
 class Forbidden(CallerError):
     code = "forbidden"
     sentence = "The token does not grant this."

@@ -19,7 +19,7 @@ from jwt.exceptions import (
 )
 from jwt.types import Options
 
-from broker.errors import HeadraceError, InvalidRequest, Unauthorized
+from broker.errors import Expired, HeadraceError, InvalidRequest, Unauthorized
 from broker.rights import Principal, check_patterns
 from gateway.keys import OWN_KID, Algorithm, VerificationKey
 from gateway.options import Secret
@@ -162,7 +162,7 @@ def _check_times(claims: dict[str, object], rules: TokenRules, now_ms: int) -> i
         return None
     expires_ms = int(_seconds(expires) * 1000)
     if now_ms >= expires_ms:
-        raise Unauthorized("The token has expired.")
+        raise Expired()
     return expires_ms
 
 

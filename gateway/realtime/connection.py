@@ -16,6 +16,7 @@ from sys import intern
 
 from broker.errors import (
     AlreadySubscribed,
+    Expired,
     Forbidden,
     HeadraceError,
     LimitExceeded,
@@ -344,7 +345,10 @@ class Connection(WebSocket):
     def _refuse_token(self, id_: RequestId, error: Unauthorized) -> None:
         # Never back to anonymous rights: a caller that shows a credential means it.
         self._refuse(id_, error)
-        self.close(CloseCode.TOKEN_REFUSED, "The token was refused.")
+        if isinstance(error, Expired):
+            self.close(CloseCode.TOKEN_EXPIRED, "The token has expired.")
+        else:
+            self.close(CloseCode.TOKEN_REFUSED, "The token was refused.")
 
     def _admit(self, id_: RequestId, principal: Principal) -> None:
         self._principal = principal

@@ -15,7 +15,9 @@ def tree(root: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
         yield from tree(kind)
 
 
-LEAVES = [kind for kind in tree(HeadraceError) if kind not in (CallerError, ServerError)]
+CLASSES = [kind for kind in tree(HeadraceError) if kind not in (CallerError, ServerError)]
+LEAVES = [kind for kind in CLASSES if "code" in vars(kind)]
+"""Those with a code; a finer class without one is the same refusal to every client."""
 
 CODES = """
     invalid_name invalid_message invalid_request unknown_op too_large unknown_topic unknown_project already_exists
@@ -48,3 +50,8 @@ def test_a_reason_and_a_time_to_come_back_are_kept() -> None:
     refusal = errors.Unavailable("Redis is away.", retry_ms=250)
     assert (str(refusal), refusal.reason, refusal.retry_ms) == ("Redis is away.", "Redis is away.", 250)
     assert refusal.args == ("Redis is away.",)
+
+
+def test_an_expired_token_is_refused_like_any_other() -> None:
+    assert errors.Expired().code == errors.Unauthorized.code
+    assert str(errors.Expired()) == "The token has expired."

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.errors import HeadraceError, InvalidName, InvalidRequest, Unauthorized
+from broker.errors import Expired, HeadraceError, InvalidName, InvalidRequest, Unauthorized
 from broker.rights import MAX_PATTERNS
 from gateway.keys import OWN_KID, Algorithm, VerificationKey
 from gateway.options import Secret
@@ -319,3 +319,8 @@ def test_the_own_key_is_derived_and_stays_the_same() -> None:
 def test_what_would_not_be_accepted_is_not_minted(change: dict[str, Any], refusal: type[HeadraceError]) -> None:
     with pytest.raises(refusal):
         mint(SECRET, **{"subject": "cli", "lifetime_seconds": 60, "now_ms": NOW_MS, **change})
+
+
+def test_an_expired_token_is_told_from_a_wrong_one() -> None:
+    with pytest.raises(Expired):
+        verify(a_token(CLAIMS | {"exp": NOW}), KEYS["HS256"], ANY, now_ms=NOW_MS)

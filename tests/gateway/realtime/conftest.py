@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sockets
 
-from broker.errors import HeadraceError, NotSubscribed, Unauthorized, Unavailable
+from broker.errors import Expired, HeadraceError, NotSubscribed, Unauthorized, Unavailable
 from broker.messages import Entry, Kind, Message
 from broker.names import TopicName
 from broker.ports import Placed, Since, Subscriber
@@ -108,6 +108,8 @@ class Auth:
     def known(self, token: str) -> Principal | None:
         if token.startswith("fetch"):
             return None
+        if token == "old":
+            raise Expired()
         if token not in self.tokens:
             raise Unauthorized("The token is not known.")
         return self.tokens[token]

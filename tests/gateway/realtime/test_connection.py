@@ -257,6 +257,13 @@ async def test_a_refused_token_closes_and_falls_back_to_nothing(node: Any) -> No
     assert node.publisher.requests == []
 
 
+async def test_an_expired_token_has_its_own_close_code(node: Any) -> None:
+    async with node.client() as client:
+        answer = await client.ask({"op": "hello", "id": 2, "token": "old"})
+        assert (answer["id"], answer["code"]) == (2, "unauthorized")
+        assert await client.closed() == 4501
+
+
 async def test_a_hello_without_a_token_keeps_the_rights(node: Any) -> None:
     async with node.client() as client:
         assert await client.ask({"op": "hello", "client": "a/1"}) == {"op": "ok"}
