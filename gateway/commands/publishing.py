@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterable, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -19,6 +19,9 @@ MAX_SHOWN_REASONS = 5
 
 BREATHE_MESSAGES = 512
 """After so many the socket has its turn: reading a file never waits."""
+
+SHOW_SECONDS = 0.1
+"""How often the progress is shown while the last answers are waited for."""
 
 Kind = Literal["auto", "json", "binary"]
 """`auto`: text where it is UTF-8, else binary."""
@@ -121,16 +124,22 @@ async def publish_all(
                     await asyncio.sleep(0)
                     _show(progress, tally)
             _show(progress, tally)
-        while tally.stored + tally.failed < tally.sent:
-            await client.room()
-            # The answers' callbacks have their turn, also when nothing is left to wait for.
-            await asyncio.sleep(0)
-            _show(progress, tally)
+        await _settle(client, tally, progress)
     except HeadraceError as error:
         # The server wants nothing more of this client: what is unanswered has failed by now.
         await asyncio.sleep(0)
         tally.failed = tally.sent - tally.stored
         tally.reasons.setdefault(str(error), 1)
+
+
+async def _settle(client: Client, tally: Tally, progress: Progress | None) -> None:
+    """Wait until every message is answered or failed."""
+    while tally.stored + tally.failed < tally.sent:
+        with suppress(TimeoutError):
+            await client.flush(timeout=SHOW_SECONDS)
+        # The last answers' callbacks have their turn.
+        await asyncio.sleep(0)
+        _show(progress, tally)
 
 
 def _show(progress: Progress | None, tally: Tally) -> None:
