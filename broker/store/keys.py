@@ -58,6 +58,27 @@ class Keys:
         tag = f"{self.prefix}:{{node/{encoded(node)}/{number}}}"
         return f"{tag}:probe".encode(), f"{tag}:probed".encode()
 
+    def nodes(self) -> tuple[bytes, bytes]:
+        """Two hashes in one slot: the nodes' leases, and the nodes that are gone and not yet cleared away."""
+        return f"{self.prefix}:{{nodes}}".encode(), f"{self.prefix}:{{nodes}}:gone".encode()
+
+    def inbox(self, node: str) -> bytes:
+        """The sharded channel on which a node hears what is meant for it."""
+        return f"{self.prefix}:{{node/{encoded(node)}}}:inbox".encode()
+
+    def connections(self, node: str) -> tuple[bytes, bytes]:
+        """Two hashes in one slot: the connections that a node answers for, and who is clearing which of them away."""
+        tag = f"{self.prefix}:{{node/{encoded(node)}}}"
+        return f"{tag}:connections".encode(), f"{tag}:claims".encode()
+
+    def duty(self, name: str) -> bytes:
+        """The lease of a singleton job whose effects lie outside Redis, or all over it."""
+        return f"{self.prefix}:{{duty/{encoded(name)}}}".encode()
+
+    def topic_duty(self, topic: TopicName, name: str) -> bytes:
+        """The lease of a singleton job on one topic, in its slot, so that the topic's scripts can check a token."""
+        return f"{self.prefix}:{{{encoded(topic)}}}:duty:{encoded(name)}".encode()
+
 
 def encoded(name: str) -> str:
     """Return `name` with everything outside `[A-Za-z0-9._~/-]` percent-encoded as UTF-8."""

@@ -13,15 +13,15 @@ from broker.store.base import Script
 _INCLUDE = re.compile(r"^-- include: (_\w+)$", re.MULTILINE)
 
 
-def load(name: str) -> Script:
-    """Read `lua/<name>.lua` and what it includes. Raises `FileNotFoundError`."""
-    source = _text(name)
+def load(name: str, *, package: str = "broker.store") -> Script:
+    """Read `lua/<name>.lua` of `package` and what it includes from there. Raises `FileNotFoundError`."""
+    source = _text(name, package)
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-def _text(name: str) -> str:
-    text = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8").rstrip("\n")
-    return _INCLUDE.sub(lambda found: _text(found[1]), text)
+def _text(name: str, package: str) -> str:
+    text = (files(package) / "lua" / f"{name}.lua").read_text(encoding="utf-8").rstrip("\n")
+    return _INCLUDE.sub(lambda found: _text(found[1], package), text)
 
 
 PUBLISH = load("publish")

@@ -69,6 +69,18 @@ def test_a_probe_has_key_and_channel_in_one_slot_and_numbers_spread() -> None:
         KEYS.topic_of_channel(channel)
 
 
+def test_what_one_script_touches_of_the_cluster_shares_a_slot() -> None:
+    topic = parse_topic("p/t")
+    leases, gone = KEYS.nodes()
+    connections, claims = KEYS.connections("n.1")
+    assert (leases, gone) == (b"hr:{nodes}", b"hr:{nodes}:gone")
+    assert (connections, claims) == (b"hr:{node/n.1}:connections", b"hr:{node/n.1}:claims")
+    assert KEYS.inbox("n.1") == b"hr:{node/n.1}:inbox"
+    assert KEYS.duty("a/b}c") == b"hr:{duty/a/b%7Dc}"
+    assert KEYS.topic_duty(topic, "push/s") == b"hr:{p/t}:duty:push/s"
+    assert servers.slot_of(KEYS.topic_duty(topic, "push/s")) == servers.slot_of(KEYS.topic(topic).log)
+
+
 scopes = st.text(alphabet="ab01:#\0", max_size=6)
 
 
