@@ -53,6 +53,13 @@ class Keys:
         """Hash: the names of a project's topics. A topic's meta is the truth; this only lists them."""
         return f"{self.prefix}:{{{encoded(project)}}}:topics".encode()
 
+    def records(self, space: ProjectName, kind: str) -> bytes:
+        """Hash: a space's records of one kind by id; all kinds of a space share a slot. "" is the space of no project.
+
+        An `@` in a project's name would be encoded, so that no project has the space of none.
+        """
+        return f"{self.prefix}:{{{encoded(space) or '@'}}}:records:{kind}".encode()
+
     def probe(self, node: str, number: int) -> tuple[bytes, bytes]:
         """A node's own key and channel for its readiness probe, in one slot that `number` picks."""
         tag = f"{self.prefix}:{{node/{encoded(node)}/{number}}}"

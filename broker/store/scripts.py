@@ -34,6 +34,7 @@ DELETE = load("delete")
 TRIM = load("trim")
 REPLACE = load("replace")
 PROBE = load("probe")
+RECORDS = load("records")
 
-ALL = (PUBLISH, READ, FIND_TIME, CREATE, DESCRIBE, CONFIGURE, DELETE, TRIM, REPLACE, PROBE)
+ALL = (PUBLISH, READ, FIND_TIME, CREATE, DESCRIBE, CONFIGURE, DELETE, TRIM, REPLACE, PROBE, RECORDS)
 """Everything a connection loads when it is made."""
