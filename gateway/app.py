@@ -1,6 +1,6 @@
 """The node's ASGI application: a lean dispatcher in front of FastAPI.
 
-A FastAPI route costs four times a bare ASGI call (DESIGN 7), so everything under `/v1/projects` goes straight to its
+A FastAPI route costs four times a bare ASGI call (DESIGN 7), so everything under `/v1` goes straight to its
 room; pages, health, metrics and the reference are FastAPI's. The dispatcher also holds the one rule that all rooms
 share: a browser page of a foreign origin is refused, one of an allowed origin gets its CORS headers. There is no
 lifespan protocol here: `gateway.server` starts and ends what the node needs.
@@ -16,7 +16,7 @@ from gateway.admin import openapi, page
 from gateway.asgi import JSON_TYPE, AsgiApp, Event, HeaderList, Receive, Scope, Send
 from gateway.health import Health, alive_response
 
-LEAN_PREFIX = "/v1/projects"
+LEAN_PREFIX = "/v1/"
 STREAM_SUFFIX = ":stream"
 
 CORS_MAX_AGE_SECONDS = 600
@@ -34,7 +34,7 @@ class Origins(Protocol):
 
 
 class Dispatcher:
-    """Sends each request to its room: `:stream` to `sse`, the rest of `/v1/projects` to `ams`, all else to `pages`."""
+    """Sends each request to its room: `:stream` to `sse`, the rest of `/v1` to `ams`, all else to `pages`."""
 
     __slots__ = ("_ams", "_origins", "_pages", "_sse")
 

@@ -8,6 +8,7 @@ from broker.errors import AlreadyExists, InvalidRequest
 from broker.store.base import ProjectInfo
 from gateway.ams import errors, wire
 from gateway.ams.requests import Request, reaches
+from gateway.ams.table import Row
 
 
 async def create(request: Request) -> bytes:
@@ -59,3 +60,12 @@ def _read(body: bytes, otherwise: errors.ArgoRefusal) -> dict[str, str]:
     except InvalidRequest:
         raise otherwise from None
     return {name: value for name, value in fields.items() if value}
+
+
+ROUTES = (
+    Row("GET", "/projects", "projects:list", index),
+    Row("GET", "/projects/{project}", "projects:show", show),
+    Row("POST", "/projects/{project}", "projects:create", create, creates_project=True),
+    Row("PUT", "/projects/{project}", "projects:update", update),
+    Row("DELETE", "/projects/{project}", "projects:delete", delete),
+)

@@ -1,28 +1,45 @@
 """One ARGO request after its route and its caller were found: what the handlers are given."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.catalog import Catalog
 from broker.names import ProjectName, TopicName
 from broker.rights import Principal, matches
+from gateway.context import Context
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the path names, empty where it names none."""
+    """What the path names, empty where it names none. `names` holds the rest by variable, all valid ARGO names."""
 
     project: ProjectName
     topic: TopicName
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    catalog: Catalog
+    context: Context
     caller: Principal
     target: Target
     query: Mapping[str, str]
     body: bytes
+    token: str | None = None
+    """The credential as it was presented; for handlers of routes that ask for no role."""
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.context.catalog
+
+    @property
+    def project(self) -> ProjectName:
+        return self.target.project
+
+    @property
+    def subscription(self) -> str:
+        """The subscription's name inside the project."""
+        return self.target.names["subscription"]
 
 
 NO_PROJECT = ProjectName("")

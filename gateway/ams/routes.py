@@ -14,11 +14,13 @@ on any node and for an hour; with other messages it is a 409.
 
 import logging
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
 from urllib.parse import unquote
 
 from broker.errors import (
+    CallerError,
     Forbidden,
     HeadraceError,
     InvalidName,
@@ -32,8 +34,11 @@ from broker.names import ProjectName, TopicName, is_argo_name, topic_of
 from broker.publish import PublishRequest
 from broker.rights import Principal
 from broker.store.base import IdempotencyKey
-from gateway.ams import errors, projects, topics, wire
-from gateway.ams.requests import NO_PROJECT, NO_TOPIC, Handler, Request, Target, reaches
+from gateway import ams
+from gateway.ams import errors, wire
+from gateway.ams.access import require_role
+from gateway.ams.requests import NO_PROJECT, NO_TOPIC, Request, Target, reaches
+from gateway.ams.table import Needs, Row, Table, WrongVerb
 from gateway.asgi import (
     Answer,
     AsgiApp,
@@ -55,30 +60,6 @@ log = logging.getLogger(__name__)
 _ENCODED_SLASH = re.compile(rb"%2[fF]")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    handler: Handler
-    operator: bool = True
-    """False: any right in the project will do."""
-
-
-Table = dict[str, Route]
-"""Routes of one kind of path by method."""
-
-PROJECTS: Table = {"GET": Route(projects.index, operator=False)}
-PROJECT: Table = {
-    "GET": Route(projects.show, operator=False),
-    "POST": Route(projects.create),
-    "PUT": Route(projects.update),
-    "DELETE": Route(projects.delete),
-}
-TOPICS: Table = {"GET": Route(topics.index, operator=False)}
-TOPIC: Table = {
-    "GET": Route(topics.show, operator=False),
-    "PUT": Route(topics.create),
-    "DELETE": Route(topics.delete),
-}
-
 PUBLISH = b":publish"
 
 MAX_REMEMBERED_PATHS = 4096
@@ -86,11 +67,12 @@ MAX_REMEMBERED_PATHS = 4096
 
 
 class ArgoApp:
-    """The ASGI app of everything under `/v1/projects` but event streams."""
+    """The ASGI app of everything under `/v1` but event streams and the realtime protocol."""
 
-    __slots__ = ("_context", "_max_body_bytes")
+    __slots__ = ("_context", "_max_body_bytes", "_table")
 
     def __init__(self, context: Context) -> None:
+        self._table = Table(rows())
         self._context = context
         self._max_body_bytes = context.config.limits.body_bytes
 
@@ -112,18 +94,46 @@ class ArgoApp:
         parts = path.split(b"/")
         if len(parts) == 6 and parts[4] == b"topics" and scope["method"] == "POST" and parts[5].endswith(PUBLISH):
             return await self._publish(scope, receive, parts[3], parts[5][: -len(PUBLISH)])
-        route, target = _find(scope["method"], parts)
-        headers, query = headers_of(scope), query_of(scope)
-        existing = NO_PROJECT if route.handler is projects.create else target.project
+        row, target = self._find(scope["method"], parts)
+        query = query_of(scope)
+        token = token_of(headers_of(scope), query)
+        caller = await self._admit(row, token, NO_PROJECT if row.creates_project else target.project)
+        body = await read_body(receive, max_bytes=self._max_body_bytes)
+        request = Request(self._context, caller, target, query, body, token)
         try:
-            caller = await self._caller(token_of(headers, query), existing)
-            if route.operator:
-                caller.require_operator()
-            body = await read_body(receive, max_bytes=self._max_body_bytes)
-            return Answer(200, await route.handler(Request(self._context.catalog, caller, target, query, body)))
-        except (Forbidden, UnknownTopic) as refusal:
-            await self._prefer_unknown_project(existing)
+            return Answer(200, await row.handler(request))
+        except CallerError as refusal:
+            if not row.asks_project:
+                await self._prefer_unknown_project(target.project)
             raise refusal
+
+    def _find(self, method: str, parts: list[bytes]) -> tuple[Row, Target]:
+        """Return the row and what its path names. `parts` are the raw path's, the first two being `""` and `v1`."""
+        try:
+            found = self._table.find(method, parts[2:]) if b"" not in parts[2:] else None
+        except WrongVerb as wrong:
+            raise errors.wrong_verb(wrong.allowed) from None
+        if found is None:
+            raise errors.unknown_route()
+        return found.row, _target(found.values, creates=found.row.name == "topics:create")
+
+    async def _admit(self, row: Row, token: str | None, project: ProjectName) -> Principal:
+        """Return who is calling, or raise the first refusal in the contract's order."""
+        auth = self._context.auth
+        if row.needs is Needs.NOTHING:
+            return auth.anonymous
+        if token is None and not auth.anonymous.has_rights:
+            raise Unauthorized
+        if project and row.asks_project:
+            await self._context.catalog.project(project)
+        caller = await self._caller(token, project)
+        if row.needs is Needs.ROLE:
+            try:
+                require_role(caller, row.name, project)
+            except Forbidden as refusal:
+                await self._prefer_unknown_project(project)
+                raise refusal
+        return caller
 
     async def _publish(self, scope: Scope, receive: Receive, raw_project: bytes, raw_topic: bytes) -> Answer:
         project, topic = _publish_target(raw_project, raw_topic)
@@ -171,35 +181,34 @@ def build(context: Context) -> AsgiApp:
     return ArgoApp(context)
 
 
-def _find(method: str, parts: list[bytes]) -> tuple[Route, Target]:
-    """Return the route and what its path names. `parts` are the raw path's, the first two being `""` and `v1`."""
-    table = _table(parts)
-    if table is None:
-        raise errors.unknown_route()
-    route = table.get(method)
-    if route is None:
-        raise errors.wrong_verb([*table])
-    if len(parts) == 3:
-        return route, Target(NO_PROJECT, NO_TOPIC)
-    project = _project(parts[3])
-    if len(parts) < 6:
-        return route, Target(project, NO_TOPIC)
-    return route, Target(project, _topic(project, parts[5], create=route.handler is topics.create))
+def rows() -> list[Row]:
+    """Return the rows that the resource files of this room export as `ROUTES`."""
+    modules = [import_module(f"{ams.__name__}.{found.name}") for found in iter_modules(ams.__path__)]
+    return [row for module in modules for row in getattr(module, "ROUTES", ())]
 
 
-def _table(parts: list[bytes]) -> Table | None:
-    if parts[:3] != [b"", b"v1", b"projects"] or b"" in parts[3:]:
-        return None
-    if len(parts) >= 5 and parts[4] != b"topics":
-        return None
-    return {3: PROJECTS, 4: PROJECT, 5: TOPICS, 6: TOPIC}.get(len(parts))
+def _target(values: dict[str, bytes], *, creates: bool) -> Target:
+    """Check the names, of which the first bad one in alphabetical order is refused (contract ams.md 1.1)."""
+    project, topic, names = NO_PROJECT, NO_TOPIC, {}
+    for variable in sorted(values):
+        if variable == "project":
+            project = _project(values[variable])
+        elif variable == "topic":
+            topic = _topic(project, values[variable], create=creates)
+        else:
+            names[variable] = _name(variable, values[variable])
+    return Target(project, topic, names)
+
+
+def _name(variable: str, raw: bytes) -> str:
+    name = raw.decode("ascii", "replace")
+    if not is_argo_name(name):
+        raise errors.invalid_name(variable)
+    return name
 
 
 def _project(raw: bytes) -> ProjectName:
-    name = raw.decode("ascii", "replace")
-    if not is_argo_name(name):
-        raise errors.invalid_name("project")
-    return ProjectName(name)
+    return ProjectName(_name("project", raw))
 
 
 def _topic(project: ProjectName, raw: bytes, *, create: bool = False) -> TopicName:

@@ -6,6 +6,7 @@ from broker.errors import AlreadyExists, InvalidRequest
 from broker.store.base import TopicInfo
 from gateway.ams import errors, wire
 from gateway.ams.requests import Request, sees_topic
+from gateway.ams.table import Row
 
 
 async def create(request: Request) -> bytes:
@@ -49,3 +50,11 @@ def _refuse_schema(body: bytes) -> None:
         raise errors.invalid_body() from None
     if schema:
         raise errors.ArgoRefusal(400, "INVALID_ARGUMENT", "Schemas are not supported")
+
+
+ROUTES = (
+    Row("GET", "/projects/{project}/topics", "topics:list", index),
+    Row("GET", "/projects/{project}/topics/{topic}", "topics:show", show),
+    Row("PUT", "/projects/{project}/topics/{topic}", "topics:create", create),
+    Row("DELETE", "/projects/{project}/topics/{topic}", "topics:delete", delete),
+)
