@@ -63,6 +63,23 @@ class UnknownProject(CallerError):
     sentence = "The project does not exist."
 
 
+class UnknownSubscription(CallerError):
+    code = "unknown_subscription"
+    sentence = "The subscription does not exist."
+
+
+class WrongKind(CallerError):
+    """A verb of one kind of subscription on one of the other kind, or a change of its kind."""
+
+    code = "wrong_kind"
+    sentence = "The subscription is not of the kind that this needs."
+
+
+class OutOfBounds(CallerError):
+    code = "out_of_bounds"
+    sentence = "The log has no such place."
+
+
 class AlreadyExists(CallerError):
     code = "already_exists"
     sentence = "It exists already."

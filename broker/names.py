@@ -12,6 +12,7 @@ from broker.errors import InvalidName
 
 TopicName = NewType("TopicName", str)
 ProjectName = NewType("ProjectName", str)
+SubscriptionName = NewType("SubscriptionName", str)
 
 MAX_NAME_BYTES = 255
 """Of a full topic name. Bounds keys, channels, frames and log lines."""
@@ -47,12 +48,21 @@ def topic_of(project: ProjectName, local: str) -> TopicName:
     return parse_topic(f"{project}/{local}")
 
 
-def project_of(topic: TopicName) -> ProjectName:
-    return ProjectName(topic.partition("/")[0])
+def parse_subscription(text: str) -> SubscriptionName:
+    """Return `text` as a subscription's full name `project/subscription`, or raise `InvalidName`."""
+    project, slash, local = text.partition("/")
+    if not slash or not project or not local or "/" in local:
+        raise InvalidName(f"A subscription is named project/subscription; {shown(text)} is not.")
+    check_text(text)
+    return SubscriptionName(text)
 
 
-def local_of(topic: TopicName) -> str:
-    return topic.partition("/")[2]
+def project_of(name: TopicName | SubscriptionName) -> ProjectName:
+    return ProjectName(name.partition("/")[0])
+
+
+def local_of(name: TopicName | SubscriptionName) -> str:
+    return name.partition("/")[2]
 
 
 def is_argo_name(text: str) -> bool:

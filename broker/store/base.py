@@ -179,6 +179,9 @@ class Store(Protocol):
     async def topics(self, project: ProjectName) -> list[TopicInfo]:
         """All topics of a project, newest first. Raises `UnknownProject`."""
 
+    async def topic_count(self, project: ProjectName) -> int:
+        """How many topics a project has, 0 for an unknown one. May count one that is just being created or deleted."""
+
     async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         """Replace the topic's retention. Raises `UnknownTopic`."""
 

@@ -201,6 +201,9 @@ class MemoryStore:
         infos = [self._info(name, log) for name, log in self._data.logs.items() if project_of(name) == project]
         return sorted(infos, key=lambda info: (-info.created_ms, info.name))
 
+    async def topic_count(self, project: ProjectName) -> int:
+        return sum(project_of(name) == project for name in self._data.logs)
+
     async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         self._live(topic).retention = retention
         return await self.topic(topic)

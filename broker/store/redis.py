@@ -121,6 +121,10 @@ class RedisStore:
             found += [info for info in infos if info]
         return sorted(found, key=lambda info: (-info.created_ms, info.name))
 
+    async def topic_count(self, project: ProjectName) -> int:
+        registry = self.keys.topics(project)
+        return cast(int, await self._execute(registry, "HLEN", registry))
+
     async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         return wire.read_topic_info(topic, await self._ask(scripts.CONFIGURE, topic, *wire.retention_args(retention)))
 

@@ -13,6 +13,7 @@ from broker.names import (
     is_argo_name,
     local_of,
     parse_project,
+    parse_subscription,
     parse_topic,
     project_of,
     shown,
@@ -144,3 +145,11 @@ def test_what_is_shown_of_a_name_is_short_plain_ascii(text: str) -> None:
     assert quoted.isascii()
     assert quoted.isprintable()
     assert len(quoted) <= 65 * 10 + 2
+
+
+def test_a_subscription_is_named_like_a_topic_of_one_segment() -> None:
+    name = parse_subscription("shop/billing")
+    assert (project_of(name), local_of(name)) == ("shop", "billing")
+    for text in ("", "shop", "shop/", "/billing", "shop/a/b", "shop/a}", "shop/" + "x" * MAX_NAME_BYTES):
+        with pytest.raises(InvalidName):
+            parse_subscription(text)

@@ -120,3 +120,13 @@ async def test_the_default_project_always_exists(store: Store) -> None:
     configured = await store.configure_project(ProjectInfo(DEFAULT_PROJECT, 0, 0, auto_create_topics=True))
     assert configured == await store.project(DEFAULT_PROJECT)
     assert configured.auto_create_topics
+
+
+async def test_a_project_knows_how_many_topics_it_has(store: Store) -> None:
+    assert await store.topic_count(DEFAULT_PROJECT) == 0
+    await store.create_topic(TOPIC, NOTHING)
+    await store.create_topic(TopicName("default/other"), NOTHING)
+    assert await store.topic_count(DEFAULT_PROJECT) == 2
+    await store.delete_topic(TOPIC)
+    assert await store.topic_count(DEFAULT_PROJECT) == 1
+    assert await store.topic_count(ProjectName("absent")) == 0
