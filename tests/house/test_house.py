@@ -171,7 +171,7 @@ def test_every_exception_is_still_needed() -> None:
         assert max(lengths) > MAX_FUNCTION_LINES, f"{key} fits again: delete its row"
 
 
-SCRIPTS = sorted((ROOT / "broker/store/lua").glob("*.lua"))
+SCRIPTS = sorted([*(ROOT / "broker/store/lua").glob("*.lua"), *(ROOT / "cluster/lua").glob("*.lua")])
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=relative)
