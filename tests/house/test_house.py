@@ -41,6 +41,7 @@ PURE = [
     "broker/store/once.py",
     "broker/store/wire.py",
     "broker/whereabouts.py",
+    "cluster/membership.py",
     "cluster/outage.py",
     "gateway/ams/wire.py",
     "gateway/framing.py",
