@@ -1,12 +1,16 @@
 /** The single file for pages: the same client, with nothing of Node in it. */
 
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import * as bundle from "../dist/headrace.js";
 import * as modules from "../dist/index.js";
 import { NodeWebSocket } from "../dist/node-websocket.js";
 import { ScriptedNode } from "./scripted-node.js";
+
+// Every page has it, and Node from 19 on.
+globalThis.crypto ??= webcrypto;
 
 test("the bundle exports what the entry exports, and imports nothing", () => {
   assert.deepEqual(Object.keys(bundle).sort(), Object.keys(modules).sort());
