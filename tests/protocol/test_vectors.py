@@ -56,7 +56,7 @@ def codes(of: type[HeadraceError]) -> set[str]:
 
 
 def test_the_page_explains_every_error_code_of_a_frame() -> None:
-    not_on_sockets = {"error", "already_exists"}
+    not_on_sockets = {"error", "already_exists", "out_of_bounds"}
     table = PAGE.partition("### 2.3")[2].partition("### 2.4")[0]
     assert set(re.findall(r"`([a-z]+(?:_[a-z]+)*)`", table)) >= codes(HeadraceError) - not_on_sockets
 
@@ -88,6 +88,7 @@ class Follower:
 
     def __init__(self, since: dict[str, Any]) -> None:
         self.resume = dict(since)
+        self.placed: set[str] = set()
 
     def receive(self, frame: dict[str, Any]) -> str:
         topic = frame.get("topic")
@@ -95,8 +96,11 @@ class Follower:
             return "nothing"
         match frame["op"]:
             case "subscribed":
+                self.placed.add(topic)
                 self.resume[topic] = frame["after"]
                 return "reported" if frame["recovery"] in ("trimmed", "rolled_back", "lost") else "nothing"
+            case "message" | "gap" if topic not in self.placed:
+                return "dropped"
             case "message":
                 return self._message(topic, frame)
             case "gap":

@@ -20,10 +20,11 @@ from headrace.connector import Connector, State
 from headrace.credentials import Credentials, Token
 from headrace.dialects import DIALECTS
 from headrace.errors import ClientClosed, ConnectionFailed, HeadraceError, NotSubscribed, PublishTimeout, QueueFull
+from headrace.events import Answered, Arrived, Complained, Ended, Event
 from headrace.failover import Failover
 from headrace.messages import UNSET, Durability, Gap, Published, Started, Unset, payload_of
 from headrace.positions import Since, checked_since
-from headrace.protocol import Answered, Arrived, Complained, Ended, Event, Protocol
+from headrace.protocol import Protocol
 from headrace.subscription import Subscription
 
 PUBLISH_TIMEOUT_S = 30.0

@@ -3,24 +3,23 @@
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 from headrace.credentials import Credentials
 from headrace.dialects import Dialect
 from headrace.errors import ClientError, Forbidden, HeadraceError, Unauthorized
+from headrace.events import Broken, Event, F, P, Welcomed
 from headrace.failover import Attempt, Failover, Verdict, verdict_of_close, verdict_of_status
-from headrace.protocol import Broken, Event, Protocol, Welcomed
+from headrace.protocol import Protocol
 from headrace.transport import Closed, OpenFailed, Transport
 
 TOKEN_TIMEOUT_S = 10.0
 """For the application's token function."""
 
 logger = logging.getLogger("headrace")
-
-P = TypeVar("P")
-F = TypeVar("F")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +207,12 @@ class Connector(Generic[P, F]):
         except OpenFailed as error:
             self._open_failed(attempt.server, error)
             return
+        refresh = self._loop.create_task(self._keep_fresh(), name="headrace token")
         try:
             self._use(transport)
             closed = await asyncio.shield(transport.closed)
         finally:
+            refresh.cancel()
             self._transport = None
             self._protocol.disconnect()
             transport.abort()
@@ -231,6 +232,21 @@ class Connector(Generic[P, F]):
             on_frames=self._receive,
             on_writable=self.wake,
         )
+
+    async def _keep_fresh(self) -> None:
+        """Show a fresh token before the one shown expires. Where that fails, the next connection brings another."""
+        while (wait_s := self._credentials.refresh_in(time.time())) is not None:
+            await asyncio.sleep(wait_s)
+            try:
+                async with asyncio.timeout(TOKEN_TIMEOUT_S):
+                    token = await self._credentials.token()
+            except Exception as error:
+                # Only its name: what a token function raises may quote what it read.
+                logger.warning("the token function failed: %s", type(error).__name__)
+                return
+            if token:
+                self._protocol.present(token)
+                self.wake()
 
     def _use(self, transport: Transport) -> None:
         self._transport = transport

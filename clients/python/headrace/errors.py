@@ -188,3 +188,8 @@ def error_of(code: str, reason: str, *, retry_ms: int | None = None) -> Headrace
     error = _BY_CODE.get(code, HeadraceError)(reason, retry_ms=retry_ms)
     error.code = code
     return error
+
+
+def is_temporary(error: HeadraceError) -> bool:
+    """Tell whether the same request is to be sent again."""
+    return error.retry_ms is not None or error.code in RETRIED_CODES

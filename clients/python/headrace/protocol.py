@@ -6,32 +6,17 @@ write what `outgoing` returns, and call `poll` when `next_due` says so.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic
 
 from headrace.dialects import Dialect, Frame
-from headrace.errors import (
-    RETRIED_CODES,
-    AlreadySubscribed,
-    BadFrame,
-    HeadraceError,
-    NotSubscribed,
-    QueueFull,
-    TooLarge,
-)
-from headrace.following import Following, Phase
-from headrace.frames import (
-    Welcome,
-    read_error,
-    read_missing,
-    read_published,
-    read_recovery,
-    read_started,
-    read_topic,
-    read_welcome,
-)
-from headrace.messages import Durability, Gap, Kind, Message, Published, Started
-from headrace.outbox import DEFAULT_RETRY_S, Outbox, Pending
-from headrace.positions import Since, since_field
+from headrace.errors import BadFrame, HeadraceError, QueueFull, TooLarge, is_temporary
+from headrace.events import Answered, Broken, Complained, Event, F, P, Welcomed
+from headrace.followings import Followings
+from headrace.frames import Welcome, read_error, read_published, read_topic, read_welcome
+from headrace.messages import Durability, Kind
+from headrace.outbox import Outbox, Pending
+from headrace.positions import Since
+from headrace.requests import NO_NUMBER, Requests, number_of
 
 MAX_PENDING = 10_000
 """Unanswered publishes of a client, sent or queued."""
@@ -45,52 +30,6 @@ PONG_S = 10.0
 IMPATIENT_PING_S = 5.0
 """Silence after which a node that owes an answer is pinged, sooner than an idle one."""
 
-P = TypeVar("P")
-"""The caller's handle of a publish."""
-F = TypeVar("F")
-"""The caller's handle of a subscription."""
-
-
-class Welcomed(NamedTuple):
-    welcome: Welcome
-
-
-class Answered(NamedTuple, Generic[P]):
-    """A publish is over: its place, or why it failed for good."""
-
-    handle: P
-    result: Published | HeadraceError
-
-
-class Arrived(NamedTuple, Generic[F]):
-    """Something for a subscription, in stream order. `resume` is what it would present after it."""
-
-    handle: F
-    item: Message | Gap | Started
-    resume: Since
-
-
-class Ended(NamedTuple, Generic[F]):
-    """A subscription is over, by the server's word."""
-
-    handle: F
-    error: HeadraceError
-
-
-class Complained(NamedTuple):
-    """The server refused something that no caller waits for."""
-
-    error: HeadraceError
-
-
-class Broken(NamedTuple):
-    """The connection is of no use any more: drop it and come back."""
-
-    reason: str
-
-
-Event = Welcomed | Answered[P] | Arrived[F] | Ended[F] | Complained | Broken
-
 
 class Protocol(Generic[P, F]):
     """The state of one client. `publisher` is its random identity, kept for life."""
@@ -100,13 +39,9 @@ class Protocol(Generic[P, F]):
         self._dialect = dialect
         self._publisher = publisher
         self._client = client
-        self._requests = 0
+        self._requests = Requests(dialect)
         self._outbox: Outbox[P] = Outbox()
-        self._followed: dict[str, tuple[Following, F]] = {}
-        self._asked: dict[int, str] = {}
-        self._retrying: dict[str, Following] = {}
-        self._out: list[bytes] = []
-        self._connected = False
+        self._followings: Followings[P, F] = Followings(self._requests)
         self._welcomed = False
         self._heard_at = 0.0
         self._pinged_at: float | None = None
@@ -121,21 +56,28 @@ class Protocol(Generic[P, F]):
         """How many more publishes may be queued."""
         return max(MAX_PENDING - len(self._outbox), 0) if self._outbox.bytes < MAX_PENDING_BYTES else 0
 
+    @property
+    def places(self) -> dict[str, Since]:
+        """What is followed, and from where it would go on."""
+        return self._followings.places
+
     def connect(self, now: float) -> None:
         """A socket is open: say who we are, ask again for everything followed, send the unanswered again."""
-        self._connected, self._welcomed, self._heard_at, self._pinged_at = True, False, now, None
-        self._out = [self._dialect.encode({"op": "hello", "client": self._client})]
+        self._welcomed, self._heard_at, self._pinged_at = False, now, None
+        self._requests.open()
+        self._requests.send({"op": "hello", "client": self._client})
         self._outbox.restart()
-        for following, _ in self._followed.values():
-            self._ask(following)
+        self._followings.restart()
+
+    def present(self, token: str) -> None:
+        """Show a fresh token on the connection that there is. A refused one ends the connection."""
+        self._requests.send({"op": "hello", "client": self._client, "token": token})
 
     def disconnect(self) -> None:
         """The socket is gone: nothing that it still says counts."""
-        self._connected, self._pinged_at = False, None
-        self._out = []
-        self._asked = {}
-        for following, _ in self._followed.values():
-            following.drop()
+        self._pinged_at = None
+        self._requests.close()
+        self._followings.drop()
 
     def publish(
         self,
@@ -152,7 +94,7 @@ class Protocol(Generic[P, F]):
         """Queue a publish and return its number. Raises `QueueFull` and `TooLarge`, and then has queued nothing."""
         if len(self._outbox) >= MAX_PENDING:
             raise QueueFull
-        sequence = self._requests + 1
+        sequence = self._requests.peek()
         frame: Frame = {"op": "publish", "id": sequence, "topic": topic, **self._dialect.payload(kind, data)}
         if attributes:
             frame["attributes"] = dict(attributes)
@@ -164,7 +106,7 @@ class Protocol(Generic[P, F]):
             frame["durability"] = durability
         encoded = self._dialect.encode(frame)
         self._check_size(encoded)
-        self._requests = sequence
+        self._requests.number()
         self._outbox.add(Pending(sequence, topic, encoded, deadline, handle))
         return sequence
 
@@ -180,53 +122,24 @@ class Protocol(Generic[P, F]):
 
     def follow(self, topic: str, since: Since, handle: F) -> None:
         """Follow a topic over all connections to come. Raises `AlreadySubscribed`."""
-        if topic in self._followed:
-            raise AlreadySubscribed
-        following = Following(topic, since)
-        self._followed[topic] = following, handle
-        self._ask(following)
+        self._followings.follow(topic, since, handle)
 
     def unfollow(self, topic: str) -> None:
         """Raises `NotSubscribed`."""
-        if self._followed.pop(topic, None) is None:
-            raise NotSubscribed
-        self._retrying.pop(topic, None)
-        self._request({"op": "unsubscribe", "topic": topic})
+        self._followings.unfollow(topic)
 
     def park(self, topic: str) -> None:
         """The application is far behind: have the node stop sending; the place is kept for `unpark`."""
-        following, _ = self._followed[topic]
-        if following.phase is not Phase.PARKED:
-            following.phase = Phase.PARKED
-            self._retrying.pop(topic, None)
-            self._request({"op": "unsubscribe", "topic": topic})
+        self._followings.park(topic)
 
     def unpark(self, topic: str) -> None:
-        following, _ = self._followed[topic]
-        if following.phase is Phase.PARKED:
-            following.phase = Phase.IDLE
-            self._ask(following)
-
-    def _ask(self, following: Following) -> None:
-        if not self._connected or following.phase is not Phase.IDLE:
-            return
-        self._requests += 1
-        following.ask(self._requests)
-        self._retrying.pop(following.topic, None)
-        self._asked[self._requests] = following.topic
-        since = since_field(following.resume)
-        self._request({"op": "subscribe", "topic": following.topic, "since": since}, number=self._requests)
-
-    def _request(self, frame: Frame, *, number: int | None = None) -> None:
-        """Without a number the answer is of no interest."""
-        if self._connected:
-            self._out.append(self._dialect.encode(frame if number is None else frame | {"id": number}))
+        self._followings.unpark(topic)
 
     def outgoing(self) -> list[bytes]:
         """Return the frames to write now. Empty without a connection."""
-        if not self._connected:
+        if not self._requests.connected:
             return []
-        frames, self._out = self._out, []
+        frames = self._requests.take()
         frames += self._outbox.release(in_flight=self.welcome.in_flight)
         return frames
 
@@ -248,13 +161,13 @@ class Protocol(Generic[P, F]):
     def _receive(self, frame: Frame, now: float, events: list[Event[P, F]]) -> None:
         match frame.get("op"):
             case "message":
-                self._receive_message(frame, events)
+                self._followings.receive_message(self._dialect.message(frame), events)
             case "published":
                 self._receive_published(frame, now, events)
             case "subscribed":
-                self._receive_subscribed(frame, events)
+                self._followings.receive_subscribed(frame, events)
             case "gap":
-                self._receive_gap(frame, events)
+                self._followings.receive_gap(frame, events)
             case "error":
                 self._receive_error(frame, now, events)
             case "welcome":
@@ -263,63 +176,21 @@ class Protocol(Generic[P, F]):
             case _:  # ok, pong, and what later servers may say
                 pass
 
-    def _receive_message(self, frame: Frame, events: list[Event[P, F]]) -> None:
-        message = self._dialect.message(frame)
-        followed = self._followed.get(message.topic)
-        if followed and followed[0].receive_message(message):
-            events.append(Arrived(followed[1], message, message.position))
-
     def _receive_published(self, frame: Frame, now: float, events: list[Event[P, F]]) -> None:
-        entry = self._outbox.finish(_number(frame), now)
+        entry = self._outbox.finish(number_of(frame), now)
         if entry:
             events.append(Answered(entry.handle, read_published(frame)))
 
-    def _receive_subscribed(self, frame: Frame, events: list[Event[P, F]]) -> None:
-        following, handle = self._followed.get(self._asked.pop(_number(frame), ""), (None, None))
-        if (
-            following is None
-            or handle is None
-            or following.request != _number(frame)
-            or following.phase is not Phase.ASKED
-        ):
-            return
-        started = read_started(frame)
-        gap = following.receive_subscribed(started, read_missing(frame))
-        events.append(Arrived(handle, started, following.resume))
-        if gap:
-            events.append(Arrived(handle, gap, following.resume))
-
-    def _receive_gap(self, frame: Frame, events: list[Event[P, F]]) -> None:
-        followed = self._followed.get(read_topic(frame))
-        if followed is None:
-            return
-        following, handle = followed
-        gap = following.receive_gap(read_recovery(frame), read_missing(frame))
-        if gap:
-            events.append(Arrived(handle, gap, following.resume))
-
     def _receive_error(self, frame: Frame, now: float, events: list[Event[P, F]]) -> None:
-        error, number = read_error(frame), _number(frame)
+        error, number = read_error(frame), number_of(frame)
         if "topic" in frame:
-            self._end(read_topic(frame), error, events)
-        elif number in self._asked:
-            self._receive_refusal(self._asked.pop(number), number, error, now, events)
+            self._followings.end(read_topic(frame), error, events)
+        elif self._followings.receive_refusal(number, error, now, events):
+            pass
         elif number in self._outbox.pending:
             self._receive_publish_error(number, error, now, events)
         elif number == NO_NUMBER:
             events.append(Complained(error))
-
-    def _receive_refusal(
-        self, topic: str, number: int, error: HeadraceError, now: float, events: list[Event[P, F]]
-    ) -> None:
-        following = self._followed[topic][0] if topic in self._followed else None
-        if following is None or following.request != number:
-            return
-        if not is_temporary(error):
-            self._end(topic, error, events)
-        elif following.phase is Phase.ASKED:
-            self._retrying[topic] = following
-            following.wait(now + (DEFAULT_RETRY_S if error.retry_ms is None else error.retry_ms / 1000))
 
     def _receive_publish_error(self, number: int, error: HeadraceError, now: float, events: list[Event[P, F]]) -> None:
         if is_temporary(error):
@@ -329,20 +200,12 @@ class Protocol(Generic[P, F]):
         if entry:
             events.append(Answered(entry.handle, error))
 
-    def _end(self, topic: str, error: HeadraceError, events: list[Event[P, F]]) -> None:
-        followed = self._followed.pop(topic, None)
-        self._retrying.pop(topic, None)
-        if followed:
-            events.append(Ended(followed[1], error))
-
     def poll(self, now: float) -> list[Event[P, F]]:
         """Do what time asks for: retries, timeouts of publishes, pings, and giving up a dead connection."""
         self._outbox.wake(now)
         events: list[Event[P, F]] = [Answered(entry.handle, error) for entry, error in self._outbox.expire(now)]
-        for following in list(self._retrying.values()):
-            if following.retry_at is not None and following.retry_at <= now:
-                self._ask(following)
-        if self._connected:
+        self._followings.poll(now)
+        if self._requests.connected:
             events += self._watch(now)
         return events
 
@@ -353,18 +216,17 @@ class Protocol(Generic[P, F]):
             return [Broken("no welcome")] if now - self._heard_at >= PONG_S else []
         if now - self._heard_at >= self._patience():
             self._pinged_at = now
-            self._request({"op": "ping"})
+            self._requests.send({"op": "ping"})
         return []
 
     def _patience(self) -> float:
         idle = self.welcome.ping_ms / 1000
-        return min(idle, IMPATIENT_PING_S) if self._outbox.pending or self._asked else idle
+        return min(idle, IMPATIENT_PING_S) if self._outbox.pending or self._followings.are_owed else idle
 
     def next_due(self, now: float) -> float | None:
         """Return when `poll` has something to do, in monotonic seconds."""
-        dues = [following.retry_at for following in self._retrying.values()]
-        dues.append(self._outbox.next_due(now))
-        if self._connected:
+        dues = [*self._followings.dues(), self._outbox.next_due(now)]
+        if self._requests.connected:
             dues.append(self._watch_due())
         return min((due for due in dues if due is not None), default=None)
 
@@ -380,19 +242,5 @@ class Protocol(Generic[P, F]):
             entry = self._outbox.finish(sequence, 0.0)
             if entry:
                 events.append(Answered(entry.handle, error))
-        for topic in list(self._followed):
-            self._end(topic, error, events)
+        self._followings.fail(error, events)
         return events
-
-
-NO_NUMBER = -1
-
-
-def _number(frame: Frame) -> int:
-    number = frame.get("id", NO_NUMBER)
-    return number if isinstance(number, int) else NO_NUMBER
-
-
-def is_temporary(error: HeadraceError) -> bool:
-    """Tell whether the same request is to be sent again."""
-    return error.retry_ms is not None or error.code in RETRIED_CODES

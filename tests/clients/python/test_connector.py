@@ -1,6 +1,9 @@
 """What the connector does with a connection's beginnings and ends; the rest is seen in test_client.py."""
 
 import asyncio
+import base64
+import json
+import time
 
 import pytest
 
@@ -110,3 +113,44 @@ async def test_the_spread_of_the_node_is_respected(node, until, monkeypatch) -> 
         await node.close(1012)
         await until(lambda: ends)
         assert (ends[0]["code"], ends[0]["spread_ms"]) == (1012, 1234)
+
+
+def expiring(number: int) -> str:
+    claims = json.dumps({"exp": time.time() + 3600, "jti": number}).encode()
+    return f"h.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.s"
+
+
+async def test_a_fresh_token_is_shown_before_the_old_one_expires(node, until, monkeypatch) -> None:
+    monkeypatch.setattr("headrace.credentials.MIN_REFRESH_S", 0.0)
+    monkeypatch.setattr("headrace.credentials.MAX_REFRESH_S", 0.01)
+    made = []
+
+    def token() -> str:
+        made.append(expiring(len(made)))
+        if len(made) > 3:
+            raise RuntimeError(made[-1])
+        return made[-1]
+
+    async with Client(node.url, token=token) as client:
+        await client.connected()
+        await until(lambda: len(made) > 3)
+        await until(lambda: len(node.ops("hello")) == 3)
+        assert [hello["token"] for hello in node.ops("hello")[1:]] == made[1:3]
+        assert len(node.headers) == 1
+
+
+async def test_a_token_that_fails_is_not_told(node, until, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("headrace.credentials.MIN_REFRESH_S", 0.0)
+    monkeypatch.setattr("headrace.credentials.MAX_REFRESH_S", 0.01)
+    answers = iter([expiring(0)])
+
+    def token() -> str:
+        for answer in answers:
+            return answer
+        raise RuntimeError("s3cret")
+
+    async with Client(node.url, token=token) as client:
+        await client.connected()
+        await until(lambda: "RuntimeError" in caplog.text)
+        assert client.state.connected
+    assert "s3cret" not in caplog.text

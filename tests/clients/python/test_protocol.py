@@ -3,18 +3,10 @@ import pytest
 
 from headrace.dialects import MessagePack
 from headrace.errors import AlreadySubscribed, ClientClosed, Forbidden, NotSubscribed, QueueFull, TooLarge
+from headrace.events import Answered, Arrived, Broken, Complained, Ended, Welcomed
 from headrace.messages import Message, Published, Started
 from headrace.positions import Position
-from headrace.protocol import (
-    MAX_PENDING,
-    Answered,
-    Arrived,
-    Broken,
-    Complained,
-    Ended,
-    Protocol,
-    Welcomed,
-)
+from headrace.protocol import MAX_PENDING, Protocol
 
 LINES = "default/lines"
 PLACE = {"epoch": 7, "offset": 4}

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from random import Random
 
 import msgpack
 import pytest
 
 from headrace.dialects import DIALECTS
-from headrace.failover import Verdict, verdict_of_close
-from headrace.following import Following
+from headrace.events import Arrived, Ended
+from headrace.failover import Failover, Verdict, verdict_of_close
 from headrace.frames import (
     read_error,
     read_missing,
@@ -19,8 +20,8 @@ from headrace.frames import (
     read_welcome,
 )
 from headrace.messages import Gap
-from headrace.positions import Since, checked_since, parse_since, since_field
-from headrace.protocol import Arrived, Ended, Protocol
+from headrace.positions import checked_since, parse_since, since_field
+from headrace.protocol import Protocol
 
 VECTORS = json.loads((Path(__file__).parents[3] / "protocol" / "vectors.json").read_text())
 NOW = 100.0
@@ -121,43 +122,26 @@ def test_sequences_lead_to_the_same_state(case) -> None:
     protocol.connect(NOW)
     for topic, since in case["since"].items():
         protocol.follow(topic, checked_since(since), topic)
+    placed: set[str] = set()
     ids = {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing()) if "topic" in frame}
     for step in case["steps"]:
         frame = step["frame"]
-        known = frame.get("topic") in followed(protocol)
-        if frame["op"] == "message" and known:
-            subscribe_if_asked(protocol, frame["topic"], ids)
+        known = frame.get("topic") in protocol.places
         if frame["op"] == "subscribed":
-            reconnect_if_live(protocol, frame["topic"], ids)
+            if frame["topic"] in placed:
+                ids |= reconnected(protocol)
+            placed.add(frame["topic"])
             frame = frame | {"id": ids[frame["topic"]]}
         events = protocol.receive([json.dumps(frame).encode()], NOW)
         assert outcome(events, frame, known=known) == step["outcome"]
-        assert {topic: since_field(place) for topic, place in places(protocol).items()} == step["resume"]
+        assert {topic: since_field(place) for topic, place in protocol.places.items()} == step["resume"]
 
 
-def subscribe_if_asked(protocol: Protocol[str, str], topic: str, ids: dict[str, int]) -> None:
-    """No `message` comes before `subscribed`: where a vector leaves that out, it went well."""
-    following = followed(protocol)[topic]
-    if following.phase.name == "ASKED":
-        place = since_field(following.resume)
-        frame = {"op": "subscribed", "id": ids[topic], "topic": topic, "after": place, "recovery": "complete"}
-        protocol.receive([json.dumps(frame | place | {"missing": []}).encode()], NOW)
-
-
-def reconnect_if_live(protocol: Protocol[str, str], topic: str, ids: dict[str, int]) -> None:
+def reconnected(protocol: Protocol[str, str]) -> dict[str, int]:
     """A second `subscribed` in a vector stands on a new connection."""
-    if followed(protocol)[topic].phase.name == "LIVE":
-        protocol.disconnect()
-        protocol.connect(NOW)
-        ids |= {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing()) if "topic" in frame}
-
-
-def followed(protocol: Protocol[str, str]) -> dict[str, Following]:
-    return {topic: following for topic, (following, _) in protocol._followed.items()}
-
-
-def places(protocol: Protocol[str, str]) -> dict[str, Since]:
-    return {topic: following.resume for topic, following in followed(protocol).items()}
+    protocol.disconnect()
+    protocol.connect(NOW)
+    return {frame["topic"]: frame["id"] for frame in map(json.loads, protocol.outgoing()) if "topic" in frame}
 
 
 def outcome(events: list[object], frame: dict[str, object], *, known: bool) -> str:
@@ -165,7 +149,7 @@ def outcome(events: list[object], frame: dict[str, object], *, known: bool) -> s
         return "ended"
     if any(isinstance(event, Arrived) and isinstance(event.item, Gap) for event in events):
         return "reported"
-    if frame["op"] != "message" or not known:
+    if frame["op"] not in ("message", "gap") or not known:
         return "nothing"
     return "delivered" if events else "dropped"
 
@@ -180,6 +164,22 @@ def test_since_words(case) -> None:
 def test_invalid_since_words(text) -> None:
     with pytest.raises(ValueError):
         parse_since(text)
+
+
+class Whole(Random):
+    """Every random number is the whole of its range."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+@pytest.mark.parametrize("case", VECTORS["delays"], ids=lambda case: f"{case['failures']} {case['code']}")
+def test_delays(case) -> None:
+    failover = Failover(["http://a"], random=Whole())
+    failover.ended("http://a", lasted_s=60, code=case["code"], spread_ms=case["spread_ms"])
+    for _ in range(case["failures"]):
+        failover.failed("http://a", 0.0)
+    assert round(failover.next(0.0).at * 1000) == case["most_ms"]
 
 
 @pytest.mark.parametrize("case", VECTORS["closes"], ids=lambda case: str(case["code"]))

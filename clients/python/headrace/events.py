@@ -1,0 +1,54 @@
+"""What a client's state machine has to say to its shell. Pure."""
+
+from typing import Generic, NamedTuple, TypeVar
+
+from headrace.errors import HeadraceError
+from headrace.frames import Welcome
+from headrace.messages import Gap, Message, Published, Started
+from headrace.positions import Since
+
+P = TypeVar("P")
+"""The caller's handle of a publish."""
+F = TypeVar("F")
+"""The caller's handle of a subscription."""
+
+
+class Welcomed(NamedTuple):
+    welcome: Welcome
+
+
+class Answered(NamedTuple, Generic[P]):
+    """A publish is over: its place, or why it failed for good."""
+
+    handle: P
+    result: Published | HeadraceError
+
+
+class Arrived(NamedTuple, Generic[F]):
+    """Something for a subscription, in stream order. `resume` is what it would present after it."""
+
+    handle: F
+    item: Message | Gap | Started
+    resume: Since
+
+
+class Ended(NamedTuple, Generic[F]):
+    """A subscription is over, by the server's word."""
+
+    handle: F
+    error: HeadraceError
+
+
+class Complained(NamedTuple):
+    """The server refused something that no caller waits for."""
+
+    error: HeadraceError
+
+
+class Broken(NamedTuple):
+    """The connection is of no use any more: drop it and come back."""
+
+    reason: str
+
+
+Event = Welcomed | Answered[P] | Arrived[F] | Ended[F] | Complained | Broken
