@@ -2,11 +2,12 @@
 
 import { Connector, type SocketClass, type State, type Token } from "./connector.js";
 import { ClientError, HeadraceError } from "./errors.js";
+import type { Event } from "./events.js";
 import { Failover } from "./failover.js";
 import type { Payload, Published } from "./messages.js";
 import { platform } from "./platform.js";
 import { checkedSince, type Since } from "./positions.js";
-import { type Event, Protocol, type PublishOptions } from "./protocol.js";
+import { Protocol, type PublishOptions } from "./protocol.js";
 import { type Handlers, Subscription } from "./subscription.js";
 
 const VERSION = "0.1.0";

@@ -2,7 +2,8 @@
 
 import { ClientError, CallerError, type HeadraceError } from "./errors.js";
 import { type Attempt, type Failover, realtimeUrl, verdictOfClose } from "./failover.js";
-import type { Event, Protocol } from "./protocol.js";
+import type { Event } from "./events.js";
+import type { Protocol } from "./protocol.js";
 
 /** For the connection, TLS and the handshake together. */
 const OPEN_TIMEOUT_MS = 5_000;
@@ -88,7 +89,7 @@ export class Connector<P, F> {
   #flush(): void {
     this.#flushing = false;
     if (this.error) return;
-    if (this.#socket) for (const frame of this.protocol.outgoing()) this.#socket.send(frame);
+    if (this.#socket) for (const frame of this.protocol.outgoing(this.wiring.now())) this.#socket.send(frame);
     this.#arm();
   }
 

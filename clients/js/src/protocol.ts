@@ -7,11 +7,14 @@
  */
 
 import { CallerError, ClientError, HeadraceError, isTemporary } from "./errors.js";
-import { Following } from "./following.js";
+import type { Event } from "./events.js";
+import { Followings } from "./followings.js";
 import * as frames from "./frames.js";
-import { type Durability, type Gap, Message, type Payload, payloadFields, type Published, type Started } from "./messages.js";
-import { DEFAULT_RETRY_MS, Outbox } from "./outbox.js";
+import { Greeting } from "./greeting.js";
+import { type Durability, type Payload, payloadFields } from "./messages.js";
+import { Outbox } from "./outbox.js";
 import type { Since } from "./positions.js";
+import { idOf, NO_ID, Requests } from "./requests.js";
 
 /** Unanswered publishes of a client, sent or queued. */
 export const MAX_PENDING = 10_000;
@@ -32,36 +35,22 @@ export interface PublishOptions {
   readonly durability?: Durability | undefined;
 }
 
-/** `P` and `F` are the shell's handles of a publish and of a subscription. */
-export type Event<P, F> =
-  | { readonly type: "welcomed"; readonly welcome: frames.Welcome }
-  | { readonly type: "accepted" } // the token, by the server's `ok`
-  | { readonly type: "answered"; readonly handle: P; readonly result: Published | HeadraceError }
-  | { readonly type: "arrived"; readonly handle: F; readonly item: Message | Gap; readonly resume: Since }
-  | { readonly type: "started"; readonly handle: F; readonly started: Started }
-  | { readonly type: "ended"; readonly handle: F; readonly error: HeadraceError }
-  | { readonly type: "complained"; readonly error: HeadraceError }
-  | { readonly type: "broken"; readonly reason: string };
-
 export class Protocol<P, F> {
   welcome = frames.DEFAULT_WELCOME;
-  #requests = 0;
+  readonly #requests = new Requests();
   readonly #outbox = new Outbox<P>();
-  readonly #followed = new Map<string, { following: Following; handle: F }>();
-  #asked = new Map<number, string>();
-  readonly #retrying = new Set<Following>();
-  #out: string[] = [];
-  #connected = false;
+  readonly #followings = new Followings<P, F>(this.#requests);
+  readonly #greeting: Greeting;
   #welcomed = false;
-  /** The id of a `hello` with a token: until it is answered nothing else is sent. */
-  #hello: number | undefined;
   #heardAt = 0;
   #pingedAt: number | undefined;
 
   constructor(
     private readonly publisher: string,
-    private readonly client: string,
-  ) {}
+    client: string,
+  ) {
+    this.#greeting = new Greeting(this.#requests, client);
+  }
 
   /** Publishes without an answer, sent or queued. */
   get unanswered(): number {
@@ -75,43 +64,39 @@ export class Protocol<P, F> {
 
   /** What is followed, and from where it would go on. */
   get places(): Map<string, Since> {
-    return new Map([...this.#followed].map(([topic, { following }]) => [topic, following.resume]));
+    return this.#followings.places;
   }
 
   /** A socket is open: say who we are, ask again for everything followed, send the unanswered again. */
   connect(now: number, token?: string): void {
-    this.#connected = true;
     this.#welcomed = false;
     this.#heardAt = now;
     this.#pingedAt = undefined;
-    this.#requests += 1;
-    const hello = { op: "hello", id: this.#requests, client: this.client };
-    this.#out = [JSON.stringify(token === undefined ? hello : { ...hello, token })];
-    this.#hello = token === undefined ? undefined : this.#requests;
+    this.#requests.open();
+    this.#greeting.begin(now, token);
     this.#outbox.restart();
-    for (const { following } of this.#followed.values()) this.#ask(following);
+    this.#followings.restart();
   }
 
   /** The socket is gone: nothing that it still says counts. */
   disconnect(): void {
-    this.#connected = false;
     this.#pingedAt = undefined;
-    this.#out = [];
-    this.#asked.clear();
-    for (const { following } of this.#followed.values()) following.drop();
+    this.#requests.close();
+    this.#greeting.end();
+    this.#followings.drop();
   }
 
   /** Queue a publish and return its number. Throws `queue_full`, `too_large`, `invalid_message`. */
   publish(topic: string, payload: Payload, options: PublishOptions, handle: P, deadline: number): number {
     if (this.unanswered >= MAX_PENDING) throw queueFull();
-    const sequence = this.#requests + 1;
+    const sequence = this.#requests.following;
     const { key, attributes, durability } = options;
     const identity = key === undefined ? { publisher: this.publisher, seq: sequence } : { key };
     const fields = { ...payloadFields(payload), attributes, ...identity, durability };
     const frame = JSON.stringify({ op: "publish", id: sequence, topic, ...fields }); // leaves undefined fields out
     const bytes = byteLength(frame);
     this.#checkSize(bytes);
-    this.#requests = sequence;
+    this.#requests.next();
     this.#outbox.add({ sequence, topic, frame, bytes, deadline, handle, inFlight: false, done: false });
     return sequence;
   }
@@ -126,63 +111,27 @@ export class Protocol<P, F> {
 
   /** Follow a topic over all connections to come. Throws `already_subscribed`. */
   follow(topic: string, since: Since, handle: F): void {
-    if (this.#followed.has(topic)) {
-      throw new CallerError("already_subscribed", "This client follows that topic already.");
-    }
-    const following = new Following(topic, since);
-    this.#followed.set(topic, { following, handle });
-    this.#ask(following);
+    this.#followings.follow(topic, since, handle);
   }
 
   unfollow(topic: string): void {
-    if (!this.#followed.has(topic)) return;
-    this.#forget(topic);
-    this.#request({ op: "unsubscribe", topic });
+    this.#followings.unfollow(topic);
   }
 
   /** The application is far behind: have the node stop sending; the place is kept for `unpark`. */
   park(topic: string): void {
-    const following = this.#followed.get(topic)?.following;
-    if (!following || following.phase === "parked") return;
-    following.phase = "parked";
-    this.#retrying.delete(following);
-    this.#request({ op: "unsubscribe", topic });
+    this.#followings.park(topic);
   }
 
   unpark(topic: string): void {
-    const following = this.#followed.get(topic)?.following;
-    if (following?.phase !== "parked") return;
-    following.phase = "idle";
-    this.#ask(following);
-  }
-
-  #ask(following: Following): void {
-    if (!this.#connected || following.phase !== "idle") return;
-    this.#requests += 1;
-    following.ask(this.#requests);
-    this.#retrying.delete(following);
-    this.#asked.set(this.#requests, following.topic);
-    this.#request({ op: "subscribe", id: this.#requests, topic: following.topic, since: following.resume });
-  }
-
-  #request(frame: frames.Frame): void {
-    if (this.#connected) this.#out.push(JSON.stringify(frame));
+    this.#followings.unpark(topic);
   }
 
   /** Return the frames to write now: while a token is being checked, the `hello` alone. */
-  outgoing(): string[] {
-    if (!this.#connected) return [];
-    if (this.#hello !== undefined) return this.#helloAlone();
-    const out = this.#out;
-    this.#out = [];
-    return out.concat(this.#outbox.release(this.welcome.inFlight));
-  }
-
-  #helloAlone(): string[] {
-    const first = this.#out[0];
-    if (first === undefined || !first.startsWith('{"op":"hello"')) return [];
-    this.#out.shift();
-    return [first];
+  outgoing(now: number): string[] {
+    if (!this.#requests.connected) return [];
+    if (this.#greeting.isOpen) return this.#greeting.take(now);
+    return this.#requests.take().concat(this.#outbox.release(this.welcome.inFlight));
   }
 
   /** Take what came. A `broken` event is the last one. */
@@ -202,13 +151,13 @@ export class Protocol<P, F> {
   #receive(frame: frames.Frame, now: number, events: Event<P, F>[]): void {
     switch (frame["op"]) {
       case "message":
-        return this.#receiveMessage(frame, events);
+        return this.#followings.receiveMessage(frame, events);
       case "published":
         return this.#receivePublished(frame, now, events);
       case "subscribed":
-        return this.#receiveSubscribed(frame, events);
+        return this.#followings.receiveSubscribed(frame, events);
       case "gap":
-        return this.#receiveGap(frame, events);
+        return this.#followings.receiveGap(frame, events);
       case "error":
         return this.#receiveError(frame, now, events);
       case "ok":
@@ -223,64 +172,22 @@ export class Protocol<P, F> {
     }
   }
 
-  #receiveMessage(frame: frames.Frame, events: Event<P, F>[]): void {
-    const followed = this.#followed.get(frames.readTopic(frame));
-    if (!followed) return;
-    const message = frames.readMessage(frame);
-    if (followed.following.receiveMessage(message)) {
-      events.push({ type: "arrived", handle: followed.handle, item: message, resume: message.position });
-    }
-  }
-
   #receivePublished(frame: frames.Frame, now: number, events: Event<P, F>[]): void {
     const entry = this.#outbox.finish(idOf(frame), now);
     if (entry) events.push({ type: "answered", handle: entry.handle, result: frames.readPublished(frame) });
   }
 
-  #receiveSubscribed(frame: frames.Frame, events: Event<P, F>[]): void {
-    const id = idOf(frame);
-    const followed = this.#followed.get(this.#asked.get(id) ?? "");
-    this.#asked.delete(id);
-    if (!followed || followed.following.request !== id || followed.following.phase !== "asked") return;
-    const { following, handle } = followed;
-    const started = frames.readStarted(frame);
-    const gap = following.receiveSubscribed(started, frames.readMissing(frame));
-    events.push({ type: "started", handle, started });
-    if (gap) events.push({ type: "arrived", handle, item: gap, resume: following.resume });
-  }
-
-  #receiveGap(frame: frames.Frame, events: Event<P, F>[]): void {
-    const followed = this.#followed.get(frames.readTopic(frame));
-    if (!followed) return;
-    const { following, handle } = followed;
-    const gap = following.receiveGap(frames.readRecovery(frame), frames.readMissing(frame));
-    if (gap) events.push({ type: "arrived", handle, item: gap, resume: following.resume });
-  }
-
   #receiveOk(frame: frames.Frame, events: Event<P, F>[]): void {
-    if (this.#hello === undefined || idOf(frame) !== this.#hello) return;
-    this.#hello = undefined;
-    events.push({ type: "accepted" });
+    if (this.#greeting.receiveOk(idOf(frame))) events.push({ type: "accepted" });
   }
 
   #receiveError(frame: frames.Frame, now: number, events: Event<P, F>[]): void {
     const error = frames.readError(frame);
     const id = idOf(frame);
-    const asked = this.#asked.get(id);
-    if ("topic" in frame) this.#end(frames.readTopic(frame), error, events);
-    else if (asked !== undefined) this.#receiveRefusal(asked, id, error, now, events);
+    if ("topic" in frame) this.#followings.end(frames.readTopic(frame), error, events);
+    else if (this.#followings.receiveRefusal(id, error, now, events)) return;
     else if (this.#outbox.pending.has(id)) this.#receivePublishError(id, error, now, events);
-    else if (id === NO_ID || id === this.#hello) events.push({ type: "complained", error });
-  }
-
-  #receiveRefusal(topic: string, id: number, error: HeadraceError, now: number, events: Event<P, F>[]): void {
-    this.#asked.delete(id);
-    const following = this.#followed.get(topic)?.following;
-    if (!following || following.request !== id) return;
-    if (!isTemporary(error)) return this.#end(topic, error, events);
-    if (following.phase !== "asked") return;
-    following.wait(now + (error.retryMs ?? DEFAULT_RETRY_MS));
-    this.#retrying.add(following);
+    else if (this.#greeting.receiveRefusal(id, error, now) || id === NO_ID) events.push({ type: "complained", error });
   }
 
   #receivePublishError(id: number, error: HeadraceError, now: number, events: Event<P, F>[]): void {
@@ -289,27 +196,13 @@ export class Protocol<P, F> {
     if (entry) events.push({ type: "answered", handle: entry.handle, result: error });
   }
 
-  #end(topic: string, error: HeadraceError, events: Event<P, F>[]): void {
-    const followed = this.#forget(topic);
-    if (followed) events.push({ type: "ended", handle: followed.handle, error });
-  }
-
-  #forget(topic: string): { following: Following; handle: F } | undefined {
-    const followed = this.#followed.get(topic);
-    this.#followed.delete(topic);
-    if (followed) this.#retrying.delete(followed.following);
-    return followed;
-  }
-
   /** Do what time asks for: retries, timeouts of publishes, pings, and giving up a dead connection. */
   poll(now: number): Event<P, F>[] {
     this.#outbox.wake(now);
     const expired = this.#outbox.expire(now);
     const events: Event<P, F>[] = expired.map(([entry, result]) => ({ type: "answered", handle: entry.handle, result }));
-    for (const following of this.#retrying) {
-      if (following.retryAt !== undefined && following.retryAt <= now) this.#ask(following);
-    }
-    const reason = this.#connected ? this.#watch(now) : undefined;
+    this.#followings.poll(now);
+    const reason = this.#requests.connected ? this.#watch(now) : undefined;
     if (reason !== undefined) events.push({ type: "broken", reason });
     return events;
   }
@@ -319,20 +212,20 @@ export class Protocol<P, F> {
     if (!this.#welcomed) return now - this.#heardAt >= PONG_MS ? "no welcome" : undefined;
     if (now - this.#heardAt >= this.#patience()) {
       this.#pingedAt = now;
-      this.#request({ op: "ping" });
+      this.#requests.send({ op: "ping" });
     }
     return undefined;
   }
 
   #patience(): number {
     const { pingMs } = this.welcome;
-    return this.unanswered > 0 || this.#asked.size > 0 ? Math.min(pingMs, IMPATIENT_PING_MS) : pingMs;
+    return this.unanswered > 0 || this.#followings.areOwed ? Math.min(pingMs, IMPATIENT_PING_MS) : pingMs;
   }
 
   /** When `poll` has something to do, in monotonic milliseconds. */
   nextDue(now: number): number | undefined {
-    const dues = [...this.#retrying].map((following) => following.retryAt);
-    dues.push(this.#outbox.nextDue(now), this.#connected ? this.#watchDue() : undefined);
+    const dues = [...this.#followings.dues(), this.#greeting.dueAt, this.#outbox.nextDue(now)];
+    if (this.#requests.connected) dues.push(this.#watchDue());
     const known = dues.filter((due): due is number => due !== undefined);
     return known.length > 0 ? Math.min(...known) : undefined;
   }
@@ -349,16 +242,9 @@ export class Protocol<P, F> {
       const entry = this.#outbox.finish(sequence, 0);
       if (entry) events.push({ type: "answered", handle: entry.handle, result: error });
     }
-    for (const topic of [...this.#followed.keys()]) this.#end(topic, error, events);
+    this.#followings.fail(error, events);
     return events;
   }
-}
-
-const NO_ID = -1;
-
-function idOf(frame: frames.Frame): number {
-  const id = frame["id"];
-  return typeof id === "number" ? id : NO_ID;
 }
 
 function queueFull(): ClientError {

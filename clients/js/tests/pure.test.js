@@ -122,11 +122,11 @@ test("an idle node is pinged, and given up when it stays silent", () => {
   const protocol = new Protocol("p", "t");
   protocol.connect(0);
   protocol.receive(['{"op":"welcome","ping_ms":20000}'], 1_000);
-  protocol.outgoing();
+  protocol.outgoing(0);
   assert.equal(protocol.nextDue(1_000), 21_000);
   assert.deepEqual(protocol.poll(20_999), []);
   protocol.poll(21_000);
-  assert.deepEqual(protocol.outgoing(), ['{"op":"ping"}']);
+  assert.deepEqual(protocol.outgoing(0), ['{"op":"ping"}']);
   assert.deepEqual(protocol.poll(30_999), []);
   assert.equal(protocol.poll(31_000)[0].type, "broken");
 });
@@ -135,11 +135,11 @@ test("a subscribe that the log cannot answer yet is sent again with the same pla
   const protocol = new Protocol("p", "t");
   protocol.connect(0);
   protocol.follow("p/t", { epoch: 1, offset: 2 }, "handle");
-  const [, ask] = protocol.outgoing().map((text) => JSON.parse(text));
+  const [, ask] = protocol.outgoing(0).map((text) => JSON.parse(text));
   protocol.receive([JSON.stringify({ op: "error", id: ask.id, code: "unavailable", reason: "", retry_ms: 500 })], 0);
   assert.equal(protocol.nextDue(0), 500);
   protocol.poll(500);
-  const [again] = protocol.outgoing().map((text) => JSON.parse(text));
+  const [again] = protocol.outgoing(0).map((text) => JSON.parse(text));
   assert.deepEqual({ ...again, id: ask.id }, ask);
 });
 
@@ -148,7 +148,7 @@ test("frames that were under way when a topic was put aside are dropped, and com
   protocol.connect(0);
   protocol.follow("p/t", "now", "handle");
   const subscribed = (offset) => {
-    const ask = protocol.outgoing().map((text) => JSON.parse(text)).find((frame) => frame.op === "subscribe");
+    const ask = protocol.outgoing(0).map((text) => JSON.parse(text)).find((frame) => frame.op === "subscribe");
     const place = { epoch: 1, offset };
     const answer = { op: "subscribed", id: ask.id, topic: "p/t", ...place, after: ask.since === "now" ? place : ask.since, recovery: "complete" };
     return protocol.receive([JSON.stringify(answer)], 0);
@@ -200,4 +200,20 @@ test("what a client sends is masked, with the length in its shortest form", () =
   assert.deepEqual([...maskedFrame(1, Uint8Array.of(1, 1, 1, 1, 1), mask)], [0x81, 0x85, 1, 2, 3, 4, 0, 3, 2, 5, 0]);
   assert.deepEqual([...maskedFrame(1, new Uint8Array(126), mask).subarray(0, 4)], [0x81, 0xfe, 0, 126]);
   assert.deepEqual([...maskedFrame(1, new Uint8Array(65_536), mask).subarray(0, 10)], [0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]);
+});
+
+test("a hello that cannot be judged for now is sent again, alone", () => {
+  const protocol = new Protocol("p", "t");
+  protocol.connect(0, "s3cret");
+  protocol.follow("p/t", "now", "handle");
+  const [hello, ...more] = protocol.outgoing(0).map((text) => JSON.parse(text));
+  assert.deepEqual([hello.op, hello.token, more], ["hello", "s3cret", []]);
+  assert.deepEqual(protocol.outgoing(0), []);
+  const busy = { op: "error", id: hello.id, code: "unavailable", reason: "no keys", retry_ms: 500 };
+  assert.deepEqual(protocol.receive([JSON.stringify(busy)], 10).map((event) => event.type), ["complained"]);
+  assert.equal(protocol.nextDue(10), 510);
+  assert.deepEqual(protocol.outgoing(509), []);
+  assert.deepEqual(protocol.outgoing(510).map((text) => JSON.parse(text)), [hello]);
+  assert.deepEqual(protocol.receive([JSON.stringify({ op: "ok", id: hello.id })], 520), [{ type: "accepted" }]);
+  assert.deepEqual(protocol.outgoing(520).map((text) => JSON.parse(text).op), ["subscribe"]);
 });

@@ -64,7 +64,7 @@ for (const { name, since, steps } of vectors.sequences) {
     for (const [topic, place] of Object.entries(since)) protocol.follow(topic, checkedSince(place), topic);
     const asked = new Map();
     const look = () => {
-      for (const frame of protocol.outgoing().map((text) => JSON.parse(text))) {
+      for (const frame of protocol.outgoing(NOW).map((text) => JSON.parse(text))) {
         if (frame.op === "subscribe") asked.set(frame.topic, frame.id);
       }
     };

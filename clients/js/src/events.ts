@@ -1,0 +1,17 @@
+/** What a client's state machine has to say to its shell. */
+
+import type { HeadraceError } from "./errors.js";
+import type { Welcome } from "./frames.js";
+import type { Gap, Message, Published, Started } from "./messages.js";
+import type { Since } from "./positions.js";
+
+/** `P` and `F` are the shell's handles of a publish and of a subscription. */
+export type Event<P, F> =
+  | { readonly type: "welcomed"; readonly welcome: Welcome }
+  | { readonly type: "accepted" } // the token, by the server's `ok`
+  | { readonly type: "answered"; readonly handle: P; readonly result: Published | HeadraceError }
+  | { readonly type: "arrived"; readonly handle: F; readonly item: Message | Gap; readonly resume: Since }
+  | { readonly type: "started"; readonly handle: F; readonly started: Started }
+  | { readonly type: "ended"; readonly handle: F; readonly error: HeadraceError }
+  | { readonly type: "complained"; readonly error: HeadraceError }
+  | { readonly type: "broken"; readonly reason: string };
