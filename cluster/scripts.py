@@ -11,6 +11,9 @@ def _load(name: str) -> Script:
 DUTY_TAKE = _load("duty_take")
 DUTY_KEEP = _load("duty_keep")
 DUTY_RELEASE = _load("duty_release")
+NODE_JOIN = _load("node_join")
+NODE_RENEW = _load("node_renew")
+NODE_TAKE = _load("node_take")
 
-ALL = (DUTY_TAKE, DUTY_KEEP, DUTY_RELEASE)
+ALL = (DUTY_TAKE, DUTY_KEEP, DUTY_RELEASE, NODE_JOIN, NODE_RENEW, NODE_TAKE)
 """Everything a connection loads when it is made."""
