@@ -27,6 +27,7 @@ LAYERS = ["broker", "cluster", "gateway"]
 ROOMS = ["realtime", "sse", "ams", "admin"]
 
 PURE = [
+    "broker/acks.py",
     "broker/errors.py",
     "broker/idempotency.py",
     "broker/live.py",
@@ -34,12 +35,15 @@ PURE = [
     "broker/messages.py",
     "broker/names.py",
     "broker/positions.py",
+    "broker/redelivery.py",
     "broker/retention.py",
     "broker/rights.py",
+    "broker/roles.py",
     "broker/store/announcements.py",
     "broker/store/keys.py",
     "broker/store/once.py",
     "broker/store/wire.py",
+    "broker/users.py",
     "broker/whereabouts.py",
     "cluster/membership.py",
     "cluster/outage.py",
