@@ -1,13 +1,43 @@
 """Rights: who is calling, and what it may do. Pure: tokens are read elsewhere, `now_ms` is passed in."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from broker import roles
 from broker.errors import Forbidden, InvalidName
-from broker.names import TopicName, check_text, shown
+from broker.names import ProjectName, TopicName, check_text, project_of, shown
 
 MAX_PATTERNS = 100
 """Patterns of one kind that a caller may have: bounds what a check costs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user as its token was read: roles by project, and the access lists that hold it (contract ams.md 2).
+
+    `topics` are full names, `subscriptions` too (`project/subscription`). `by_resource` False: a role is enough, no
+    access list is asked.
+    """
+
+    uuid: str
+    name: str
+    projects: Mapping[ProjectName, frozenset[str]] = field(default_factory=dict, hash=False)
+    service_roles: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
+    subscriptions: frozenset[str] = frozenset()
+    by_resource: bool = True
+
+    def roles_in(self, project: ProjectName) -> frozenset[str]:
+        """The roles that count in `project`; in none (an empty name), those of the whole service."""
+        return self.projects.get(project, frozenset()) | self.service_roles
+
+    def may_publish(self, topic: TopicName) -> bool:
+        listed = not self.by_resource or topic in self.topics
+        return roles.may_publish(self.roles_in(project_of(topic)), listed=listed)
+
+    def may_follow(self, topic: TopicName) -> bool:
+        listed = not self.by_resource or topic in self.topics
+        return roles.may_follow(self.roles_in(project_of(topic)), listed=listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +46,8 @@ class Principal:
 
     `name` scopes idempotency keys and appears in logs; it is never a secret. `publish` and `subscribe` are patterns
     over full topic names: exact, or with one `*` at the end for the rest of the name. `operator` may do everything,
-    the management of projects and topics included. `expires_ms` is Unix milliseconds, None for never.
+    the management of projects and topics included. `expires_ms` is Unix milliseconds, None for never. `account` is
+    there for users: their rights come from roles and access lists, and may change while they are connected.
     """
 
     name: str
@@ -24,22 +55,23 @@ class Principal:
     subscribe: tuple[str, ...] = ()
     operator: bool = False
     expires_ms: int | None = None
+    account: Account | None = None
 
     @property
     def has_rights(self) -> bool:
-        return self.operator or bool(self.publish or self.subscribe)
+        return self.operator or bool(self.publish or self.subscribe) or self.account is not None
 
     def has_expired(self, now_ms: int) -> bool:
         return self.expires_ms is not None and now_ms >= self.expires_ms
 
     def require_publish(self, topic: TopicName) -> None:
         """Raise `Forbidden` unless this caller may publish to `topic`."""
-        if not (self.operator or matches(self.publish, topic)):
+        if not (self.operator or matches(self.publish, topic) or (self.account and self.account.may_publish(topic))):
             raise Forbidden(f"The token does not grant publishing to {topic}.")
 
     def require_subscribe(self, topic: TopicName) -> None:
         """Raise `Forbidden` unless this caller may follow `topic`."""
-        if not (self.operator or matches(self.subscribe, topic)):
+        if not (self.operator or matches(self.subscribe, topic) or (self.account and self.account.may_follow(topic))):
             raise Forbidden(f"The token does not grant following {topic}.")
 
     def require_operator(self) -> None:
