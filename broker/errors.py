@@ -43,6 +43,13 @@ class InvalidRequest(CallerError):
     sentence = "The request is not valid."
 
 
+class InvalidSchema(InvalidRequest):
+    """A document that is no schema of its type, or one beyond the bounds."""
+
+    code = "invalid_schema"
+    sentence = "The schema is not valid."
+
+
 class UnknownOperation(CallerError):
     code = "unknown_op"
     sentence = "This operation does not exist."
@@ -78,6 +85,11 @@ class WrongKind(CallerError):
 class OutOfBounds(CallerError):
     code = "out_of_bounds"
     sentence = "The log has no such place."
+
+
+class UnknownSchema(CallerError):
+    code = "unknown_schema"
+    sentence = "The schema does not exist."
 
 
 class AlreadyExists(CallerError):

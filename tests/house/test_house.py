@@ -38,6 +38,7 @@ PURE = [
     "broker/redelivery.py",
     "broker/retention.py",
     "broker/rights.py",
+    "broker/schemas.py",
     "broker/roles.py",
     "broker/store/announcements.py",
     "broker/store/keys.py",
