@@ -23,6 +23,7 @@ from broker.errors import (
     Unavailable,
     UnknownOutcome,
     UnknownProject,
+    UnknownSchema,
     UnknownTopic,
     Unsupported,
 )
@@ -53,6 +54,7 @@ _WORDS: dict[type[HeadraceError], tuple[int, str]] = {
     Forbidden: (403, "FORBIDDEN"),
     UnknownProject: (404, "NOT_FOUND"),
     UnknownTopic: (404, "NOT_FOUND"),
+    UnknownSchema: (404, "NOT_FOUND"),
     KeyConflict: (409, "CONFLICT"),
     AlreadyExists: (409, "ALREADY_EXISTS"),
     TooLarge: (413, "INVALID_ARGUMENT"),
@@ -67,6 +69,7 @@ _TEXTS: dict[type[HeadraceError], str] = {
     Forbidden: "Access to this resource is forbidden",
     UnknownProject: "project doesn't exist",
     UnknownTopic: "Topic doesn't exist",
+    UnknownSchema: "Schema doesn't exist",
     TooLarge: "Message size is too large",
 }
 """Texts that the contract fixes, whatever the reason says."""
