@@ -47,6 +47,7 @@ PURE = [
     "broker/store/wire.py",
     "broker/users.py",
     "broker/whereabouts.py",
+    "cluster/letters.py",
     "cluster/membership.py",
     "cluster/outage.py",
     "gateway/ams/wire.py",
