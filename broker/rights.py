@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 
 from broker import roles
 from broker.errors import Forbidden, InvalidName
-from broker.names import ProjectName, TopicName, check_text, project_of, shown
+from broker.names import ProjectName, SubscriptionName, TopicName, check_text, project_of, shown
+
+CONSUMING = "subscriptions:pull"
+"""The route of ARGO whose roles may consume, over any face."""
 
 MAX_PATTERNS = 100
 """Patterns of one kind that a caller may have: bounds what a check costs."""
@@ -16,7 +19,7 @@ class Account:
     """A user as its token was read: roles by project, and the access lists that hold it (contract ams.md 2).
 
     `topics` are full names, `subscriptions` too (`project/subscription`). `by_resource` False: a role is enough, no
-    access list is asked.
+    access list is asked. `token_hash` is of the token that was shown: a user may have a new one since.
     """
 
     uuid: str
@@ -26,6 +29,7 @@ class Account:
     topics: frozenset[str] = frozenset()
     subscriptions: frozenset[str] = frozenset()
     by_resource: bool = True
+    token_hash: str = field(default="", repr=False)
 
     def roles_in(self, project: ProjectName) -> frozenset[str]:
         """The roles that count in `project`; in none (an empty name), those of the whole service."""
@@ -38,6 +42,13 @@ class Account:
     def may_follow(self, topic: TopicName) -> bool:
         listed = not self.by_resource or topic in self.topics
         return roles.may_follow(self.roles_in(project_of(topic)), listed=listed)
+
+    def may_consume(self, subscription: SubscriptionName) -> bool:
+        granted = self.roles_in(project_of(subscription))
+        if not roles.allowed(CONSUMING, granted):
+            return False
+        listed = not self.by_resource or subscription in self.subscriptions
+        return listed or not roles.asks_access_list(CONSUMING, granted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +85,22 @@ class Principal:
         if not (self.operator or matches(self.subscribe, topic) or (self.account and self.account.may_follow(topic))):
             raise Forbidden(f"The token does not grant following {topic}.")
 
+    def require_consume(self, subscription: SubscriptionName) -> None:
+        """Raise `Forbidden` unless this caller may receive and settle the messages of `subscription`.
+
+        The patterns that grant following a topic grant consuming a subscription of such a full name.
+        """
+        granted = self.operator or matches(self.subscribe, subscription)
+        if not (granted or (self.account and self.account.may_consume(subscription))):
+            raise Forbidden(f"The token does not grant consuming {subscription}.")
+
     def require_operator(self) -> None:
         """Raise `Forbidden` unless this caller may manage projects and topics."""
         if not self.operator:
             raise Forbidden("Only the service token grants this.")
 
 
-def matches(patterns: tuple[str, ...], topic: TopicName) -> bool:
+def matches(patterns: tuple[str, ...], topic: TopicName | SubscriptionName) -> bool:
     """Tell whether one of `patterns` covers `topic`. A `*` counts at the end only, and only there is it allowed."""
     return any(topic.startswith(p[:-1]) if p.endswith("*") else topic == p for p in patterns)
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import Forbidden, InvalidName
-from broker.names import MAX_NAME_BYTES, TopicName
-from broker.rights import MAX_PATTERNS, Principal, check_patterns, matches
+from broker.names import MAX_NAME_BYTES, ProjectName, SubscriptionName, TopicName
+from broker.rights import MAX_PATTERNS, Account, Principal, check_patterns, matches
 
 COVERED = [
     ("p/t", "p/t"),
@@ -132,3 +132,43 @@ def test_patterns_are_counted() -> None:
     assert len(check_patterns(["p/t"] * MAX_PATTERNS)) == MAX_PATTERNS
     with pytest.raises(InvalidName):
         check_patterns(["p/t"] * (MAX_PATTERNS + 1))
+
+
+def consumer(*subscriptions: str, role: str = "consumer", by_resource: bool = True) -> Principal:
+    account = Account(
+        uuid="u",
+        name="n",
+        projects={ProjectName("p"): frozenset({role})},
+        subscriptions=frozenset(subscriptions),
+        by_resource=by_resource,
+    )
+    return Principal("@user/u", account=account)
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        Principal("o", operator=True),
+        Principal("j", subscribe=("p/s",)),
+        Principal("j", subscribe=("p/*",)),
+        consumer("p/s"),
+        consumer(by_resource=False),
+        consumer(role="project_admin"),
+    ],
+)
+def test_who_may_consume(caller: Principal) -> None:
+    caller.require_consume(SubscriptionName("p/s"))
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        Principal("n"),
+        Principal("j", publish=("*",), subscribe=("p/t",)),
+        consumer("p/t"),
+        consumer("p/s", role="publisher"),
+    ],
+)
+def test_who_may_not_consume(caller: Principal) -> None:
+    with pytest.raises(Forbidden):
+        caller.require_consume(SubscriptionName("p/s"))
