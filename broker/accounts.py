@@ -219,6 +219,16 @@ class Accounts:
         except UnknownUser:
             raise Unauthorized("The token is not known.") from None
 
+    async def principal_again(self, account: Account) -> Principal:
+        """Return what holds now for a caller read before. Raises `Unauthorized` if its token is known no more."""
+        try:
+            user = await self.user_by_uuid(account.uuid)
+        except UnknownUser:
+            raise Unauthorized("The user was deleted.") from None
+        if user.token_hash != account.token_hash:
+            raise Unauthorized("The token was replaced.")
+        return await self.principal_of(user)
+
     async def principal_of(self, user: User) -> Principal:
         granted = await self.grants([user])
         account = Account(
@@ -229,6 +239,7 @@ class Accounts:
             topics=frozenset(f"{p}/{name}" for (_, p), grants in granted.items() for name in grants.topics),
             subscriptions=frozenset(f"{p}/{n}" for (_, p), grants in granted.items() for n in grants.subscriptions),
             by_resource=self._by_resource,
+            token_hash=user.token_hash,
         )
         operator = Role.SERVICE_ADMIN in user.service_roles
         return Principal(f"@user/{user.uuid}", operator=operator, account=account)

@@ -1,4 +1,4 @@
-"""Credentials of every face: the service token, JWTs (keys from the configuration or a JWKS URL), anonymous rights.
+"""Credentials of every face: the service token, users' tokens, JWTs (keys from the configuration or a JWKS URL), none.
 
 A credential that fails is refused. It never counts as none: else a typing mistake, or a token that expired, would get
 the rights of an anonymous caller where the caller believes to be someone.
@@ -8,8 +8,10 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
+from broker.accounts import Accounts
 from broker.errors import Unauthorized
 from broker.rights import Principal
+from gateway.bearers import Bearer, Bearers, looks_like_user_token
 from gateway.config import Config
 from gateway.jwks import KeySet
 from gateway.keys import VerificationKey
@@ -23,9 +25,19 @@ ANONYMOUS_NAME = "@anonymous"
 
 
 class Authenticator:
-    """Reads credentials by the configuration. `now_ms` is the wall clock, Unix milliseconds."""
+    """Reads credentials by the configuration. `now_ms` is the wall clock, Unix milliseconds.
 
-    def __init__(self, config: Config, *, now_ms: Callable[[], int], monotonic: Callable[[], float]) -> None:
+    Without `accounts` there are no users.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        now_ms: Callable[[], int],
+        monotonic: Callable[[], float],
+        accounts: Accounts | None = None,
+    ) -> None:
         auth = config.auth
         self._now_ms = now_ms
         self._service = _hash(config.service_token.value) if config.service_token else None
@@ -35,6 +47,7 @@ class Authenticator:
             own = own_key(config.secret_key)
             self._keys[own.kid] = own
         self._set = KeySet(auth.jwks_url, monotonic=monotonic) if auth.jwks_url else None
+        self._bearers = Bearers(accounts, monotonic=monotonic) if accounts else None
         self._rules = token_rules(config)
         self._origins = Origins(config.allowed_origins, loopback=config.is_embedded)
         self._anonymous = Principal(ANONYMOUS_NAME, publish=auth.anonymous_publish, subscribe=auth.anonymous_subscribe)
@@ -51,6 +64,8 @@ class Authenticator:
         """
         if self._is_service_token(token):
             return SERVICE
+        if self._bearers is not None and looks_like_user_token(token):
+            return self._bearers.known(token)
         kid = self._kid(token)
         key = self._configured(kid)
         if key is None:
@@ -62,16 +77,32 @@ class Authenticator:
     async def authenticate(self, token: str) -> Principal:
         """Return the principal of `token`, or raise `Unauthorized` with a reason that holds nothing of the token.
 
-        Raises `Unavailable` where the JWK set that should have its key cannot be fetched.
+        Raises `Unavailable` where the records of users, or the JWK set that should have its key, cannot be had.
         """
         principal = self.known(token)
         if principal is not None:
             return principal
+        if self._bearers is not None and looks_like_user_token(token):
+            return await self._bearers.find(token)
         kid = self._kid(token)
         key = await self._set.find(kid) if self._set and kid else None
         if key is None:
             raise _unknown_key()
         return self._verify(token, key)
+
+    def watch(self, bearer: Bearer, principal: Principal) -> None:
+        """Tell a connection when its caller's rights change, if that is a user; `unwatch` it with its last principal."""
+        if self._bearers is not None:
+            self._bearers.watch(bearer, principal)
+
+    def unwatch(self, bearer: Bearer, principal: Principal) -> None:
+        if self._bearers is not None:
+            self._bearers.unwatch(bearer, principal)
+
+    async def run(self) -> None:
+        """Look after connected users until cancelled."""
+        if self._bearers is not None:
+            await self._bearers.run()
 
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
         """Tell whether a browser page of `origin` may use this node; no Origin header is not a browser: allowed."""
