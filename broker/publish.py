@@ -98,6 +98,15 @@ class TopicMaker(Protocol):
         """Make sure that `topic` exists, or raise `UnknownTopic` where its project does not allow that."""
 
 
+class Gate(Protocol):
+    """What a topic's messages are held against before anything is written, whichever face brought them."""
+
+    async def refusals(
+        self, topic: TopicName, requests: Sequence[AppendRequest]
+    ) -> Sequence[HeadraceError | None] | None:
+        """Return a refusal or None for each request; None where the topic takes anything."""
+
+
 class _Waiting:
     """One request between `submit` and its answer. `done` is None once it was answered."""
 
@@ -136,6 +145,7 @@ class Publisher:
         observer: Observer,
         monotonic: Callable[[], float],
         limits: PublishLimits | None = None,
+        gate: Gate | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -143,6 +153,7 @@ class Publisher:
         self._observer = observer
         self._monotonic = monotonic
         self._limits = limits if limits is not None else PublishLimits()
+        self._gate = gate
         self._sleep = sleep
         self._lanes: dict[TopicName, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -289,6 +300,15 @@ class Publisher:
         return outcomes
 
     async def _append(self, topic: TopicName, requests: Sequence[AppendRequest]) -> list[AppendOutcome]:
+        gate = self._gate
+        refusals = await gate.refusals(topic, requests) if gate is not None else None
+        if refusals is None:
+            return await self._store_all(topic, requests)
+        good = [request for request, refusal in zip(requests, refusals, strict=True) if refusal is None]
+        stored = iter(await self._store_all(topic, good) if good else ())
+        return [refusal if refusal is not None else next(stored) for refusal in refusals]
+
+    async def _store_all(self, topic: TopicName, requests: Sequence[AppendRequest]) -> list[AppendOutcome]:
         try:
             return await self._store.append(topic, requests)
         except UnknownTopic:
