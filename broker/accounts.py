@@ -20,7 +20,7 @@ from broker.names import ProjectName
 from broker.rights import Account, Principal
 from broker.roles import Role
 from broker.store.records import EVERYWHERE, Change, Records
-from broker.users import AlreadyMember, NotMember, UnknownUser, User, UserChange
+from broker.users import AlreadyMember, NotMember, UnknownMembers, UnknownUser, User, UserChange
 
 USERS = "users"
 NAMES = "user_names"
@@ -56,7 +56,7 @@ class Accounts:
         by_resource: bool = True,
     ) -> None:
         self.lists = AccessLists(records)
-        self._records = records
+        self.records = records
         self._vault = vault
         self._require_project = require_project
         self._by_resource = by_resource
@@ -65,7 +65,7 @@ class Accounts:
 
     async def user(self, name: str) -> User:
         """Raises `UnknownUser`."""
-        found = await self._records.get(EVERYWHERE, NAMES, name)
+        found = await self.records.get(EVERYWHERE, NAMES, name)
         return await self.user_by_uuid(found.decode()) if found else _unknown()
 
     async def user_by_uuid(self, uuid: str) -> User:
@@ -75,13 +75,13 @@ class Accounts:
     async def user_by_token(self, token: str) -> User:
         """Raises `UnknownUser`."""
         digest = digest_of(token)
-        found = await self._records.get(EVERYWHERE, TOKENS, digest)
+        found = await self.records.get(EVERYWHERE, TOKENS, digest)
         user = await self.user_by_uuid(found.decode()) if found else _unknown()
         return user if user.token_hash == digest else _unknown()
 
     async def users(self, project: ProjectName | None = None) -> list[User]:
         """Return every user, or a project's members."""
-        found = [users.read_user(record) for record in (await self._records.all(EVERYWHERE, USERS)).values()]
+        found = [users.read_user(record) for record in (await self.records.all(EVERYWHERE, USERS)).values()]
         return [user for user in found if project is None or project in user.projects]
 
     async def member(self, project: ProjectName, name: str) -> User:
@@ -92,7 +92,7 @@ class Accounts:
     async def names_of(self, uuids: Sequence[str]) -> Mapping[str, str]:
         """Return the names of those users that there still are, by uuid."""
         wanted = sorted({uuid for uuid in uuids if uuid})
-        records = await self._records.several(EVERYWHERE, USERS, wanted)
+        records = await self.records.several(EVERYWHERE, USERS, wanted)
         return {uuid: users.read_user(record).name for uuid, record in zip(wanted, records, strict=True) if record}
 
     def token_of(self, user: User) -> str:
@@ -113,16 +113,16 @@ class Accounts:
     async def create(self, name: str, change: UserChange, *, created_by: str = "") -> User:
         """Make a user with a new uuid and token. Raises `AlreadyExists`, `InvalidRequest`; then nothing was made."""
         changes, user = await self.creation(name, change, created_by=created_by)
-        if not await self._records.commit(EVERYWHERE, changes):
+        if not await self.records.commit(EVERYWHERE, changes):
             raise _taken(name)
         return user
 
     async def creation(self, name: str, change: UserChange, *, created_by: str = "") -> tuple[list[Change], User]:
         """Return what `create` would commit, for a caller that commits more with it."""
         users.checked_name(name)
-        if await self._records.get(EVERYWHERE, NAMES, name):
+        if await self.records.get(EVERYWHERE, NAMES, name):
             raise _taken(name)
-        now = await self._records.now_ms()
+        now = await self.records.now_ms()
         user = User(uuid=str(uuid.uuid4()), name=name, created_ms=now, created_by=created_by)
         user = self._with_token(users.changed(user, replace(change, name=""), now_ms=now))
         await self._require_projects(change)
@@ -144,7 +144,7 @@ class Accounts:
         user = await self.user(name)
         for _ in range(ATTEMPTS):
             record, user = await self._read(user.uuid)
-            if await self._records.commit(EVERYWHERE, _changes(user, None, record)):
+            if await self.records.commit(EVERYWHERE, _changes(user, None, record)):
                 await self._leave(user.uuid, user.projects)
                 return
         raise contended()
@@ -193,17 +193,17 @@ class Accounts:
         return [names[uuid] for uuid in listed if uuid in names]
 
     async def set_acl(self, project: ProjectName, resource: Resource, name: str, user_names: Sequence[str]) -> None:
-        """Replace a resource's access list. Raises `UnknownUser` with the names that are no members."""
+        """Replace a resource's access list. Raises `UnknownMembers` with their names."""
         wanted = list(dict.fromkeys(user_names))
-        uuids = [found.decode() if found else "" for found in await self._records.several(EVERYWHERE, NAMES, wanted)]
-        records = await self._records.several(EVERYWHERE, USERS, uuids)
+        uuids = [found.decode() if found else "" for found in await self.records.several(EVERYWHERE, NAMES, wanted)]
+        records = await self.records.several(EVERYWHERE, USERS, uuids)
         absent = [
             user_name
             for user_name, record in zip(wanted, records, strict=True)
             if record is None or project not in users.read_user(record).projects
         ]
         if absent:
-            raise UnknownUser(f"User(s): {', '.join(absent)} do not exist")
+            raise UnknownMembers(f"User(s): {', '.join(absent)} do not exist")
         await self.lists.replace(project, resource, name, uuids)
 
     async def drop_acl(self, project: ProjectName, resource: Resource, name: str) -> None:
@@ -257,16 +257,16 @@ class Accounts:
 
     async def _read(self, uuid: str) -> tuple[bytes, User]:
         """Return a user, and the record as it stands: what a commit must find again. Raises `UnknownUser`."""
-        record = await self._records.get(EVERYWHERE, USERS, uuid)
+        record = await self.records.get(EVERYWHERE, USERS, uuid)
         return (record, users.read_user(record)) if record else (b"", _unknown())
 
     async def _edit(self, uuid: str, edit: Edit) -> User:
         for _ in range(ATTEMPTS):
             record, before = await self._read(uuid)
-            after = edit(before, await self._records.now_ms())
-            if after.name != before.name and await self._records.get(EVERYWHERE, NAMES, after.name):
+            after = edit(before, await self.records.now_ms())
+            if after.name != before.name and await self.records.get(EVERYWHERE, NAMES, after.name):
                 raise InvalidRequest("invalid user name change, name already exists")
-            if await self._records.commit(EVERYWHERE, _changes(before, after, record)):
+            if await self.records.commit(EVERYWHERE, _changes(before, after, record)):
                 await self._leave(uuid, before.projects.keys() - after.projects.keys())
                 return after
         raise contended()

@@ -28,6 +28,10 @@ class UnknownUser(CallerError):
     sentence = "The user does not exist."
 
 
+class UnknownMembers(UnknownUser):
+    """Some of several users are no members; the reason names them."""
+
+
 class AlreadyMember(CallerError):
     code = "already_member"
     sentence = "The user is a member of the project."
@@ -36,6 +40,11 @@ class AlreadyMember(CallerError):
 class NotMember(CallerError):
     code = "not_member"
     sentence = "The user is no member of the project."
+
+
+class UnknownRegistration(CallerError):
+    code = "unknown_registration"
+    sentence = "The registration does not exist."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,7 +91,7 @@ class Authenticator:
         return self._verify(token, key)
 
     def watch(self, bearer: Bearer, principal: Principal) -> None:
-        """Tell a connection when its caller's rights change, if that is a user; `unwatch` it with its last principal."""
+        """Tell a connection when its caller's rights change, if it is a user; `unwatch` it with its last principal."""
         if self._bearers is not None:
             self._bearers.watch(bearer, principal)
 
