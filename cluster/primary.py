@@ -25,6 +25,7 @@ class Primary:
         name: str,
         scripts: Callable[[], Iterable[Script]],
         on_lost: Callable[[], None],
+        on_back: Callable[[], None] = lambda: None,
         reply_seconds: float = REPLY_SECONDS,
     ) -> None:
         self.endpoint = endpoint
@@ -35,6 +36,7 @@ class Primary:
         self._name = name
         self._scripts = scripts
         self._on_lost = on_lost
+        self._on_back = on_back
         self._reply_seconds = reply_seconds
         self.is_back = asyncio.Event()
         """Set while it is connected."""
@@ -95,6 +97,7 @@ class Primary:
             self.outage.recovered()
             self.connection = connection
             self.is_back.set()
+            self._on_back()
             return connection
 
     async def _open(self) -> Connection:

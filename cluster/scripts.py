@@ -14,6 +14,9 @@ DUTY_RELEASE = _load("duty_release")
 NODE_JOIN = _load("node_join")
 NODE_RENEW = _load("node_renew")
 NODE_TAKE = _load("node_take")
+ENTER = _load("enter")
+CLAIM = _load("claim")
+CLEAR = _load("clear")
 
-ALL = (DUTY_TAKE, DUTY_KEEP, DUTY_RELEASE, NODE_JOIN, NODE_RENEW, NODE_TAKE)
+ALL = (DUTY_TAKE, DUTY_KEEP, DUTY_RELEASE, NODE_JOIN, NODE_RENEW, NODE_TAKE, ENTER, CLAIM, CLEAR)
 """Everything a connection loads when it is made."""

@@ -83,6 +83,7 @@ class Topology:
         self._unlisted: set[Endpoint] = set()
         self._has_map = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
+        self._connect_watchers: list[Callable[[], None]] = []
         self._refresh_wanted = asyncio.Event()
         self._refresh_waiters: list[asyncio.Future[None]] = []
         self._search = Outage(since=None)
@@ -94,6 +95,10 @@ class Topology:
     def watch(self, callback: Callable[[], None]) -> None:
         """Have `callback` called, synchronously, whenever the slot map has changed."""
         self._watchers.append(callback)
+
+    def watch_connects(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, synchronously, whenever a primary is connected, for the first time or again."""
+        self._connect_watchers.append(callback)
 
     def suspect(self) -> None:
         """Something hints that the slot map is out of date: ask again soon."""
@@ -224,6 +229,10 @@ class Topology:
         for callback in self._watchers:
             callback()
 
+    def _on_connected(self) -> None:
+        for callback in self._connect_watchers:
+            callback()
+
     def _tend(self) -> None:
         for endpoint in self.primaries:
             if endpoint not in self._primaries:
@@ -253,6 +262,7 @@ class Topology:
             name=self.name,
             scripts=lambda: list(self._scripts.values()),
             on_lost=self.suspect,
+            on_back=self._on_connected,
             reply_seconds=self._reply_seconds,
         )
         self._primaries[endpoint] = primary
