@@ -100,6 +100,9 @@ class Limits:
         10, "How long the answer to a ping may take before the connection counts as half-open.", least=0.1, most=600
     )
     append_seconds: float = option(5, "How long a publish may wait for its outcome.", least=0.1, most=600)
+    pull_wait_seconds: float = option(
+        5, "How long an ARGO pull with returnImmediately=false waits for a message.", least=0, most=60
+    )
     waiting_publishes: int = option(100_000, "Publishes that wait for Redis on one node.", least=1)
     waiting_publish_bytes: int = option(
         128 * 1024 * 1024, "Bytes of messages that wait for Redis on one node.", least=MAX_REQUEST_BYTES

@@ -6,6 +6,8 @@ The outcome is unknown: 504, told apart from "not stored" by whoever looks; with
 duplicate, without one it can, as everywhere. Final refusals are 4xx, which are never retried.
 """
 
+from collections.abc import Mapping, Sequence
+
 import orjson
 
 from broker.errors import (
@@ -17,6 +19,7 @@ from broker.errors import (
     InvalidRequest,
     KeyConflict,
     LimitExceeded,
+    OutOfBounds,
     OutOfMemory,
     TooLarge,
     Unauthorized,
@@ -24,9 +27,12 @@ from broker.errors import (
     UnknownOutcome,
     UnknownProject,
     UnknownSchema,
+    UnknownSubscription,
     UnknownTopic,
     Unsupported,
+    WrongKind,
 )
+from broker.store.subscriptions import Settled
 from gateway.asgi import Answer, HeaderList, retry_after
 
 OUT_OF_MEMORY_RETRY_MS = 10_000
@@ -55,6 +61,9 @@ _WORDS: dict[type[HeadraceError], tuple[int, str]] = {
     UnknownProject: (404, "NOT_FOUND"),
     UnknownTopic: (404, "NOT_FOUND"),
     UnknownSchema: (404, "NOT_FOUND"),
+    UnknownSubscription: (404, "NOT_FOUND"),
+    WrongKind: (409, "CONFLICT"),
+    OutOfBounds: (409, "CONFLICT"),
     KeyConflict: (409, "CONFLICT"),
     AlreadyExists: (409, "ALREADY_EXISTS"),
     TooLarge: (413, "INVALID_ARGUMENT"),
@@ -70,18 +79,32 @@ _TEXTS: dict[type[HeadraceError], str] = {
     UnknownProject: "project doesn't exist",
     UnknownTopic: "Topic doesn't exist",
     UnknownSchema: "Schema doesn't exist",
+    UnknownSubscription: "Subscription doesn't exist",
     TooLarge: "Message size is too large",
 }
 """Texts that the contract fixes, whatever the reason says."""
 
 
-def envelope(status: int, word: str, message: str, headers: HeaderList | None = None) -> Answer:
-    body = orjson.dumps({"error": {"code": status, "message": message, "status": word}})
-    return Answer(status, body, headers or [])
+def envelope(
+    status: int,
+    word: str,
+    message: str,
+    headers: HeaderList | None = None,
+    *,
+    listed: Sequence[Mapping[str, str]] = (),
+) -> Answer:
+    """`listed` are the envelope's optional `errors`, each with message, domain and reason."""
+    error: dict[str, object] = {"code": status, "message": message, "status": word}
+    if listed:
+        error["errors"] = listed
+    return Answer(status, orjson.dumps({"error": error}), headers or [])
 
 
 def answer_to(refusal: HeadraceError) -> Answer:
     """Return the envelope of any refusal."""
+    if isinstance(refusal, LeasesOver):
+        listed = [{"message": "The lease is over.", "domain": i, "reason": r} for i, r in refusal.refused.items()]
+        return envelope(refusal.status, refusal.word, refusal.reason, listed=listed)
     if isinstance(refusal, ArgoRefusal):
         return envelope(refusal.status, refusal.word, refusal.reason, refusal.headers)
     kind = next((k for k in type(refusal).__mro__ if k in _WORDS), None)
@@ -100,7 +123,7 @@ def backend_error() -> Answer:
 
 
 def invalid_name(variable: str) -> ArgoRefusal:
-    """`variable` is `project` or `topic`."""
+    """`variable` is the path's, such as `project` or `topic`."""
     return ArgoRefusal(400, "INVALID_ARGUMENT", f"Invalid {variable} name")
 
 
@@ -110,6 +133,32 @@ def invalid_arguments(what: str) -> ArgoRefusal:
 
 def invalid_body() -> ArgoRefusal:
     return ArgoRefusal(400, "BAD_REQUEST", "Invalid Request Body")
+
+
+def invalid(message: str) -> ArgoRefusal:
+    return ArgoRefusal(400, "INVALID_ARGUMENT", message)
+
+
+def conflict(message: str) -> ArgoRefusal:
+    return ArgoRefusal(409, "CONFLICT", message)
+
+
+def ack_timeout() -> ArgoRefusal:
+    return ArgoRefusal(408, "TIMEOUT", "ack timeout")
+
+
+class LeasesOver(ArgoRefusal):
+    """Some leases of a shared subscription are in other hands, or settled already: the ids stand in `errors`."""
+
+    def __init__(self, refused: Mapping[str, str]) -> None:
+        super().__init__(408, "TIMEOUT", "ack timeout")
+        self.refused = refused
+
+
+def leases_over(ack_ids: Sequence[object], settled: Sequence[Settled]) -> LeasesOver:
+    """Return the refusal that names those of `ack_ids` that were not settled."""
+    pairs = zip(ack_ids, settled, strict=True)
+    return LeasesOver({str(ack_id): each.value for ack_id, each in pairs if each is not Settled.OK})
 
 
 def already_exists(what: str) -> ArgoRefusal:

@@ -7,7 +7,8 @@ import orjson
 from broker.errors import AlreadyExists, InvalidRequest
 from broker.store.base import ProjectInfo
 from gateway.ams import errors, wire
-from gateway.ams.requests import Request, reaches
+from gateway.ams.access import reaches
+from gateway.ams.requests import Request
 from gateway.ams.table import Row
 
 

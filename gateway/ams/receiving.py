@@ -1,7 +1,7 @@
 """ARGO's bodies of pulling, acknowledging and seeking: bytes to values and back (contract ams.md 4.8). Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,15 +14,9 @@ from gateway.ams.wire import data_of, field_of, read_object
 MAX_PULL_MESSAGES = 1000
 """Messages that one pull returns at most, whatever `maxMessages` says."""
 
-MAX_ACK_IDS = 10_000
-"""Ids that one request may name."""
-
 MAX_INT64 = 2**63 - 1
 
-MAX_DEADLINE_SECONDS = 600
-
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_ACK_PLACE = re.compile(r"([0-9]{1,19})(?:\.([!-~]{1,200}))?")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{0,9}))?(?:([ +-])(\d\d)(?::?(\d\d))?)?Z", re.ASCII)
 
 
@@ -116,22 +110,19 @@ def read_ack_ids(body: bytes) -> list[object] | None:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class AckId:
-    """`token` is the lease's, None in an ack id of a cursor."""
-
-    offset: int
-    token: str | None
-
-
-def read_ack_id(text: object, prefix: str) -> AckId:
-    """Read one ack id of the subscription with `prefix`, or raise `InvalidRequest`."""
-    if not isinstance(text, str) or not text.startswith(prefix):
+def without_prefix(ack_id: object, prefix: str) -> str:
+    """Return what follows the subscription's `prefix` in an ack id, which the broker reads. Raises `InvalidRequest`."""
+    if not isinstance(ack_id, str) or not ack_id.startswith(prefix):
         raise InvalidRequest("An ack id is not of this subscription.")
-    place = _ACK_PLACE.fullmatch(text, len(prefix))
-    if place is None or int(place[1]) > MAX_INT64:
-        raise InvalidRequest("An ack id is not valid.")
-    return AckId(int(place[1]), place[2])
+    return ack_id[len(prefix) :]
+
+
+def acks_of(ack_ids: Sequence[object], project: str, subscription: str) -> list[str]:
+    """Return the broker's part of each ack id. Raises `InvalidRequest` where there is none, or one is foreign."""
+    if not ack_ids:
+        raise InvalidRequest("There is no ack id.")
+    prefix = ack_prefix(project, subscription)
+    return [without_prefix(ack_id, prefix) for ack_id in ack_ids]
 
 
 def read_integer(body: bytes, name: str) -> int:

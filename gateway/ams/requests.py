@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from broker.catalog import Catalog
-from broker.names import ProjectName, TopicName
-from broker.rights import Principal, matches
+from broker.names import ProjectName, SubscriptionName, TopicName
+from broker.rights import Principal
 from gateway.context import Context
 
 
@@ -15,6 +15,7 @@ class Target:
 
     project: ProjectName
     topic: TopicName
+    subscription: SubscriptionName
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -37,29 +38,13 @@ class Request:
         return self.target.project
 
     @property
-    def subscription(self) -> str:
-        """The subscription's name inside the project."""
-        return self.target.names["subscription"]
+    def subscription(self) -> SubscriptionName:
+        return self.target.subscription
 
 
 NO_PROJECT = ProjectName("")
 NO_TOPIC = TopicName("")
+NO_SUBSCRIPTION = SubscriptionName("")
 
 Handler = Callable[[Request], Awaitable[bytes]]
 """Returns the body of the 200, perhaps empty, or raises the refusal."""
-
-
-def sees_topic(caller: Principal, topic: TopicName) -> bool:
-    """Tell whether `topic` appears in this caller's lists."""
-    return caller.operator or matches(caller.publish, topic) or matches(caller.subscribe, topic)
-
-
-def reaches(caller: Principal, project: ProjectName) -> bool:
-    """Tell whether the caller has any right in `project`: what ARGO calls having a role there (contract ams.md 2)."""
-    if caller.operator:
-        return True
-    root = f"{project}/"
-    return any(
-        pattern.startswith(root) or (pattern.endswith("*") and root.startswith(pattern[:-1]))
-        for pattern in (*caller.publish, *caller.subscribe)
-    )

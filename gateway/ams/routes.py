@@ -30,14 +30,14 @@ from broker.errors import (
     UnknownTopic,
 )
 from broker.messages import Message
-from broker.names import ProjectName, TopicName, is_argo_name, topic_of
+from broker.names import ProjectName, SubscriptionName, TopicName, is_argo_name, parse_subscription, topic_of
 from broker.publish import PublishRequest
 from broker.rights import Principal
 from broker.store.base import IdempotencyKey
 from gateway import ams
 from gateway.ams import errors, wire
-from gateway.ams.access import require_role
-from gateway.ams.requests import NO_PROJECT, NO_TOPIC, Request, Target, reaches
+from gateway.ams.access import reaches, require_role
+from gateway.ams.requests import NO_PROJECT, NO_SUBSCRIPTION, NO_TOPIC, Request, Target
 from gateway.ams.table import Needs, Row, Table, WrongVerb
 from gateway.asgi import (
     Answer,
@@ -97,7 +97,7 @@ class ArgoApp:
         row, target = self._find(scope["method"], parts)
         query = query_of(scope)
         token = token_of(headers_of(scope), query)
-        caller = await self._admit(row, token, NO_PROJECT if row.creates_project else target.project)
+        caller = await self._admit(row, token, target)
         body = await read_body(receive, max_bytes=self._max_body_bytes)
         request = Request(self._context, caller, target, query, body, token)
         try:
@@ -117,22 +117,25 @@ class ArgoApp:
             raise errors.unknown_route()
         return found.row, _target(found.values, creates=found.row.name == "topics:create")
 
-    async def _admit(self, row: Row, token: str | None, project: ProjectName) -> Principal:
+    async def _admit(self, row: Row, token: str | None, target: Target) -> Principal:
         """Return who is calling, or raise the first refusal in the contract's order."""
         auth = self._context.auth
         if row.needs is Needs.NOTHING:
             return auth.anonymous
         if token is None and not auth.anonymous.has_rights:
             raise Unauthorized
+        project = NO_PROJECT if row.creates_project else target.project
         if project and row.asks_project:
             await self._context.catalog.project(project)
+        if row.needs is Needs.TOKEN:
+            return await principal_of(auth, token)
         caller = await self._caller(token, project)
-        if row.needs is Needs.ROLE:
-            try:
-                require_role(caller, row.name, project)
-            except Forbidden as refusal:
+        try:
+            require_role(caller, row.name, project, target.subscription or target.topic or None)
+        except Forbidden as refusal:
+            if not row.asks_project:
                 await self._prefer_unknown_project(project)
-                raise refusal
+            raise refusal
         return caller
 
     async def _publish(self, scope: Scope, receive: Receive, raw_project: bytes, raw_topic: bytes) -> Answer:
@@ -159,7 +162,7 @@ class ArgoApp:
             raise Unauthorized
         try:
             caller = await principal_of(auth, token)
-            if not (reaches(caller, project) if project else caller.has_rights):
+            if not reaches(caller, project):
                 raise Unauthorized
         except Unauthorized as refusal:
             await self._prefer_unknown_project(project)
@@ -189,15 +192,17 @@ def rows() -> list[Row]:
 
 def _target(values: dict[str, bytes], *, creates: bool) -> Target:
     """Check the names, of which the first bad one in alphabetical order is refused (contract ams.md 1.1)."""
-    project, topic, names = NO_PROJECT, NO_TOPIC, {}
+    project, topic, subscription, names = NO_PROJECT, NO_TOPIC, NO_SUBSCRIPTION, {}
     for variable in sorted(values):
         if variable == "project":
             project = _project(values[variable])
         elif variable == "topic":
             topic = _topic(project, values[variable], create=creates)
+        elif variable == "subscription":
+            subscription = _subscription(project, values[variable])
         else:
             names[variable] = _name(variable, values[variable])
-    return Target(project, topic, names)
+    return Target(project, topic, subscription, names)
 
 
 def _name(variable: str, raw: bytes) -> str:
@@ -209,6 +214,13 @@ def _name(variable: str, raw: bytes) -> str:
 
 def _project(raw: bytes) -> ProjectName:
     return ProjectName(_name("project", raw))
+
+
+def _subscription(project: ProjectName, raw: bytes) -> SubscriptionName:
+    try:
+        return parse_subscription(f"{project}/{_name('subscription', raw)}")
+    except InvalidName:
+        raise errors.invalid_name("subscription") from None
 
 
 def _topic(project: ProjectName, raw: bytes, *, create: bool = False) -> TopicName:

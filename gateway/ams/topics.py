@@ -1,55 +1,70 @@
-"""Topics in ARGO's form: create, get, list, delete (contract ams.md 4.6; schemas come later)."""
+"""Topics in ARGO's form: create, get, list, delete (contract ams.md 4.6)."""
 
 import orjson
 
-from broker.errors import AlreadyExists, InvalidRequest
+from broker.errors import AlreadyExists, HeadraceError
+from broker.schema_catalog import read_reference
 from broker.store.base import TopicInfo
 from gateway.ams import errors, wire
-from gateway.ams.requests import Request, sees_topic
+from gateway.ams.access import sees_topic
+from gateway.ams.requests import Request
+from gateway.ams.schemas import read_topic_body
 from gateway.ams.table import Row
 
 
 async def create(request: Request) -> bytes:
-    """The body is empty, or an object; a `schema` in it is refused."""
-    _refuse_schema(request.body)
+    """The body is empty, or an object, perhaps with the reference of a `schema`."""
+    reference = read_topic_body(request.body) if request.body.strip() else ""
+    schema = read_reference(reference, request.project) if reference else None
+    schemas = request.context.schemas
+    if schema is not None:
+        await schemas.schema(request.project, schema)
     try:
         topic = await request.catalog.create_topic(request.target.topic)
     except AlreadyExists:
         raise errors.already_exists("Topic") from None
-    return orjson.dumps(wire.topic_document(topic))
+    if schema is not None:
+        await _bind(request, schema)
+    return orjson.dumps(wire.topic_document(topic, schema))
+
+
+async def _bind(request: Request, schema: str) -> None:
+    """Attach the schema to the new topic, or take the topic back: a refused call leaves nothing behind."""
+    try:
+        await request.context.schemas.attach(request.target.topic, schema)
+    except HeadraceError:
+        await request.catalog.delete_topic(request.target.topic)
+        raise
 
 
 async def show(request: Request) -> bytes:
-    return orjson.dumps(wire.topic_document(await request.catalog.topic(request.target.topic)))
+    topic = await request.catalog.topic(request.target.topic)
+    return orjson.dumps(wire.topic_document(topic, await request.context.schemas.schema_of(topic.name)))
 
 
 async def delete(request: Request) -> bytes:
+    """Made again, it has no schema."""
     await request.catalog.delete_topic(request.target.topic)
+    await request.context.schemas.detach(request.target.topic)
     return b""
 
 
 async def index(request: Request) -> bytes:
     """A caller that is no operator sees the topics that its patterns cover, and `totalSize` counts those."""
     page = wire.read_page(request.query.get("pageSize", ""), request.query.get("pageToken", ""))
-    seen = [t for t in await request.catalog.topics(request.target.project) if sees_topic(request.caller, t.name)]
+    seen = [
+        t
+        for t in await request.catalog.topics(request.target.project)
+        if sees_topic(request.caller, request.project, t.name)
+    ]
     shown, token = wire.cut_page(seen, page, key=_age)
-    topics = [wire.topic_document(topic) for topic in shown]
+    bound = await request.context.schemas.schemas_of(request.project)
+    topics = [wire.topic_document(topic, bound.get(topic.name)) for topic in shown]
     return orjson.dumps({"topics": topics, "nextPageToken": token, "totalSize": len(seen)})
 
 
 def _age(topic: TopicInfo) -> tuple[int, str]:
     return topic.created_ms, topic.name
-
-
-def _refuse_schema(body: bytes) -> None:
-    if not body.strip():
-        return
-    try:
-        schema = wire.text_of(wire.read_object(body), "schema")
-    except InvalidRequest:
-        raise errors.invalid_body() from None
-    if schema:
-        raise errors.ArgoRefusal(400, "INVALID_ARGUMENT", "Schemas are not supported")
 
 
 ROUTES = (

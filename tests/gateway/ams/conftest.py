@@ -9,6 +9,7 @@ from http_node import OPERATOR, Node, Served, serving
 from broker.names import ProjectName, parse_topic
 from broker.store.base import ProjectInfo
 from gateway.ams.routes import build
+from gateway.context import Context
 
 
 @pytest.fixture
@@ -18,6 +19,11 @@ async def node() -> AsyncIterator[Node]:
         await node.catalog.create_project(ProjectInfo(ProjectName("p"), 0, 0))
         await node.catalog.create_topic(parse_topic("p/t"))
         yield node
+
+
+@pytest.fixture
+async def context(node: Node) -> Context:
+    return node.context
 
 
 @pytest.fixture
