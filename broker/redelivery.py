@@ -3,8 +3,6 @@
 The store keeps attempts and deadlines; what follows from them is decided here. Random numbers are passed in.
 """
 
-from dataclasses import dataclass
-
 from broker.errors import InvalidRequest
 from broker.messages import MAX_ATTRIBUTES, Message
 from broker.names import SubscriptionName, TopicName, project_of
@@ -43,21 +41,12 @@ MAX_ATTEMPTS_REACHED = "max_attempts"
 """The one reason so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """The leases of one pull: to be handed out, and those whose attempts are used up."""
-
-    deliverable: tuple[Lease, ...]
-    spent: tuple[Lease, ...]
-
-
-def sort(leased: Leased) -> Sorted:
-    if leased.settings.max_attempts is None:
-        return Sorted(leased.leases, ())
+def sort(leased: Leased) -> tuple[tuple[Lease, ...], tuple[Lease, ...]]:
+    """Return the leases of one pull that are to be handed out, and those whose attempts are used up."""
     spent = tuple(lease for lease in leased.leases if is_spent(leased.settings, lease.attempt))
     if not spent:
-        return Sorted(leased.leases, ())
-    return Sorted(tuple(lease for lease in leased.leases if lease not in spent), spent)
+        return leased.leases, ()
+    return tuple(lease for lease in leased.leases if not is_spent(leased.settings, lease.attempt)), spent
 
 
 def is_spent(settings: SubscriptionSettings, attempt: int) -> bool:

@@ -114,11 +114,10 @@ def test_an_attempt_is_one_too_many(settings: SubscriptionSettings, attempt: int
 
 def test_leases_are_sorted_in_their_order() -> None:
     leases = [lease(attempt, offset) for offset, attempt in enumerate([1, 4, 3, 9])]
-    result = sort(leased(*leases))
-    assert [each.entry.position.offset for each in result.deliverable] == [0, 2]
-    assert [each.entry.position.offset for each in result.spent] == [1, 3]
-    everything = sort(leased(*leases, settings=SHARED))
-    assert (everything.deliverable, everything.spent) == (tuple(leases), ())
+    deliverable, spent = sort(leased(*leases))
+    assert [each.entry.position.offset for each in deliverable] == [0, 2]
+    assert [each.entry.position.offset for each in spent] == [1, 3]
+    assert sort(leased(*leases, settings=SHARED)) == (tuple(leases), ())
 
 
 @pytest.mark.parametrize(
