@@ -39,6 +39,7 @@ async def update(request: Request) -> bytes:
 async def delete(request: Request) -> bytes:
     """Its topics go with it."""
     await request.catalog.delete_project(request.target.project)
+    await request.context.schemas.forget_project(request.target.project)
     return b""
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from broker.errors import InvalidRequest
 from broker.messages import Kind, Message
-from broker.names import local_of, project_of
+from broker.names import ProjectName, local_of, project_of
 from broker.store.base import ProjectInfo, TopicInfo
 
 T = TypeVar("T")
@@ -120,8 +120,14 @@ def topic_name(topic: TopicInfo) -> str:
     return f"/projects/{project_of(topic.name)}/topics/{local}"
 
 
-def topic_document(topic: TopicInfo) -> dict[str, object]:
-    return {"name": topic_name(topic), "created_on": zulu_seconds(topic.created_ms)}
+def topic_document(topic: TopicInfo, schema: str | None = None) -> dict[str, object]:
+    """`schema` is the name of the topic's schema."""
+    bound = {} if schema is None else {"schema": schema_reference(project_of(topic.name), schema)}
+    return {"name": topic_name(topic), **bound, "created_on": zulu_seconds(topic.created_ms)}
+
+
+def schema_reference(project: ProjectName, name: str) -> str:
+    return f"projects/{project}/schemas/{name}"
 
 
 def project_document(project: ProjectInfo) -> dict[str, object]:

@@ -31,7 +31,7 @@ async def test_a_body_without_a_schema_is_fine(argo: httpx.AsyncClient, body: by
         (b"nonsense", "BAD_REQUEST", "Invalid Request Body"),
         (b"[]", "BAD_REQUEST", "Invalid Request Body"),
         (b'{"schema":1}', "BAD_REQUEST", "Invalid Request Body"),
-        (b'{"Schema":"projects/p/schemas/s"}', "INVALID_ARGUMENT", "Schemas are not supported"),
+        (b'{"Schema":"nonsense"}', "INVALID_ARGUMENT", "wrong schema name declaration"),
     ],
 )
 async def test_any_other_body_creates_nothing(
