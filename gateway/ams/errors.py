@@ -33,6 +33,7 @@ from broker.errors import (
     WrongKind,
 )
 from broker.store.subscriptions import Settled
+from broker.users import AlreadyMember, NotMember, UnknownMembers, UnknownRegistration, UnknownUser
 from gateway.asgi import Answer, HeaderList, retry_after
 
 OUT_OF_MEMORY_RETRY_MS = 10_000
@@ -64,6 +65,11 @@ _WORDS: dict[type[HeadraceError], tuple[int, str]] = {
     UnknownSubscription: (404, "NOT_FOUND"),
     WrongKind: (409, "CONFLICT"),
     OutOfBounds: (409, "CONFLICT"),
+    UnknownUser: (404, "NOT_FOUND"),
+    UnknownMembers: (404, "NOT_FOUND"),
+    UnknownRegistration: (404, "NOT_FOUND"),
+    NotMember: (403, "FORBIDDEN"),
+    AlreadyMember: (409, "CONFLICT"),
     KeyConflict: (409, "CONFLICT"),
     AlreadyExists: (409, "ALREADY_EXISTS"),
     TooLarge: (413, "INVALID_ARGUMENT"),
@@ -80,6 +86,10 @@ _TEXTS: dict[type[HeadraceError], str] = {
     UnknownTopic: "Topic doesn't exist",
     UnknownSchema: "Schema doesn't exist",
     UnknownSubscription: "Subscription doesn't exist",
+    UnknownUser: "User doesn't exist",
+    UnknownRegistration: "User registration doesn't exist",
+    NotMember: "Access to this resource is forbidden. User is not a member of the project",
+    AlreadyMember: "User is already a member of the project",
     TooLarge: "Message size is too large",
 }
 """Texts that the contract fixes, whatever the reason says."""

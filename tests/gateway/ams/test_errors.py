@@ -18,7 +18,10 @@ from broker.errors import (
     UnknownOutcome,
     UnknownTopic,
 )
+from broker.users import AlreadyMember, NotMember, UnknownMembers, UnknownRegistration, UnknownUser
 from gateway.ams import errors
+
+FORBIDDEN = "Access to this resource is forbidden"
 
 EVERY = [
     kind
@@ -53,6 +56,11 @@ def test_whose_fault_it_is_shows_in_the_status(kind: type[HeadraceError]) -> Non
         (Unavailable("Ours.", retry_ms=1000), 503, "UNAVAILABLE", "Ours.", b"1"),
         (OutOfMemory("Ours."), 503, "RESOURCE_EXHAUSTED", "Ours.", b"10"),
         (UnknownOutcome("Ours."), 504, "UNKNOWN_OUTCOME", "Ours.", None),
+        (UnknownUser("Ours."), 404, "NOT_FOUND", "User doesn't exist", None),
+        (UnknownMembers("User(s): a, b do not exist"), 404, "NOT_FOUND", "User(s): a, b do not exist", None),
+        (UnknownRegistration("Ours."), 404, "NOT_FOUND", "User registration doesn't exist", None),
+        (NotMember(), 403, "FORBIDDEN", f"{FORBIDDEN}. User is not a member of the project", None),
+        (AlreadyMember("Ours."), 409, "CONFLICT", "User is already a member of the project", None),
         (StaleSequence("Ours."), 500, "INTERNAL_SERVER_ERROR", "Backend Error", None),
     ],
 )
