@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
-from broker.names import ProjectName, TopicName
+from broker.names import ProjectName, SubscriptionName, TopicName, local_of
 
 MAX_ONCE_ID_BYTES = 128
 """Longer scopes and idempotency keys are kept as a digest: bounds what a topic's records can take."""
@@ -25,6 +25,23 @@ class TopicKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionKeys:
+    """A subscription's keys in the slot of its topic, and its consumer group on the topic's log (never in KEYS)."""
+
+    log: bytes
+    meta: bytes
+    sub: bytes
+    due: bytes
+    leases: bytes
+    group: bytes
+
+    @property
+    def all(self) -> tuple[bytes, ...]:
+        """The KEYS of each script about a subscription."""
+        return (self.log, self.meta, self.sub, self.due, self.leases)
+
+
+@dataclass(frozen=True, slots=True)
 class Keys:
     """The names under one prefix: deployments with different prefixes can share a Redis."""
 
@@ -37,6 +54,21 @@ class Keys:
     def topic(self, topic: TopicName) -> TopicKeys:
         tag = f"{self.prefix}:{{{encoded(topic)}}}"
         return TopicKeys(*(f"{tag}:{part}".encode() for part in ("log", "meta", "once", "live")))
+
+    def subscription(self, topic: TopicName, name: SubscriptionName) -> SubscriptionKeys:
+        tag, group = f"{self.prefix}:{{{encoded(topic)}}}", encoded(local_of(name))
+        return SubscriptionKeys(
+            log=f"{tag}:log".encode(),
+            meta=f"{tag}:meta".encode(),
+            sub=f"{tag}:sub:{group}".encode(),
+            due=f"{tag}:due:{group}".encode(),
+            leases=f"{tag}:leases:{group}".encode(),
+            group=group.encode(),
+        )
+
+    def subscriptions(self, project: ProjectName) -> bytes:
+        """Hash: the names of a project's subscriptions to their topics. `sub` is the truth; this only finds it."""
+        return f"{self.prefix}:{{{encoded(project)}}}:subscriptions".encode()
 
     def topic_of_channel(self, channel: bytes) -> TopicName:
         """Return the topic whose live channel this is. Raises `ValueError` for any other channel."""

@@ -13,8 +13,8 @@ from itertools import islice
 
 from broker.errors import AlreadyExists, InvalidName, UnknownProject, UnknownTopic
 from broker.messages import Entry, unpack
-from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of
-from broker.positions import Link, LogState, Position, extend_chain, mint_epoch
+from broker.names import DEFAULT_PROJECT, ProjectName, SubscriptionName, TopicName, project_of
+from broker.positions import Link, Position, mint_epoch
 from broker.store.announcements import pack_batch, pack_end, read_announcement
 from broker.store.base import (
     TRIM_BYTES,
@@ -29,57 +29,24 @@ from broker.store.base import (
     TopicInfo,
     Trimmed,
 )
+from broker.store.memory_log import MemoryLog
+from broker.store.memory_subscription import MemorySubscription
+from broker.store.memory_subscriptions import MemorySubscriptions
 from broker.store.once import ONCE_BOUNDS, OnceBounds, OnceRecords
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    position: Position
-    time_ms: int
-    envelope: bytes
-
-
-@dataclass(slots=True)
-class _Log:
-    """One topic. `entries` holds what is retained; offsets have no holes, so the last ones' index follows from them."""
-
-    created_ms: int
-    retention: Retention
-    replid: str
-    chain: tuple[Link, ...]
-    once: OnceRecords
-    next_offset: int = 0
-    time_ms: int = 0
-    envelope_bytes: int = 0
-    entries: list[_Stored] = field(default_factory=list)
-
-    def state(self) -> LogState:
-        return LogState(self.chain, self.next_offset, self.entries[0].position if self.entries else None)
-
-    def add(self, time_ms: int, envelope: bytes) -> None:
-        self.entries.append(_Stored(Position(self.chain[-1].epoch, self.next_offset), time_ms, envelope))
-        self.next_offset += 1
-        self.envelope_bytes += len(envelope)
-
-    def index_after(self, after: Position | None) -> int:
-        """Return the index of the first entry whose ID is above `after`, as XRANGE would find it."""
-        if after is None:
-            return 0
-        place = (after.epoch, after.offset + 1)
-        return bisect_left(self.entries, place, key=lambda stored: (stored.position.epoch, stored.position.offset))
 
 
 @dataclass(slots=True)
 class _Data:
     """What a Redis would hold, and a replica would have a copy of."""
 
-    logs: dict[TopicName, _Log] = field(default_factory=dict)
+    logs: dict[TopicName, MemoryLog] = field(default_factory=dict)
     tombstones: dict[TopicName, int] = field(default_factory=dict)
     projects: dict[ProjectName, ProjectInfo] = field(default_factory=dict)
+    subscriptions: dict[SubscriptionName, MemorySubscription] = field(default_factory=dict)
 
 
-class MemoryStore:
-    """Implements `Store`. `announce` gets each announcement in the step that appended its batch.
+class MemoryStore(MemorySubscriptions):
+    """Implements `Store` and `SubscriptionStore`. `announce` gets each announcement in the step that appended it.
 
     `now_ms` is the store's clock (Redis TIME), Unix milliseconds.
     """
@@ -134,7 +101,7 @@ class MemoryStore:
         self._announce_from(topic, log, previous, first)
         return outcomes
 
-    def _append_one(self, log: _Log, request: AppendRequest, now: int) -> AppendOutcome:
+    def _append_one(self, log: MemoryLog, request: AppendRequest, now: int) -> AppendOutcome:
         outcome: AppendOutcome | None = log.once.outcome(request)
         if outcome is not None:
             return outcome
@@ -144,7 +111,7 @@ class MemoryStore:
         log.once.keep(request, appended, now)
         return appended
 
-    def _announce_from(self, topic: TopicName, log: _Log, previous: Position, first: int) -> None:
+    def _announce_from(self, topic: TopicName, log: MemoryLog, previous: Position, first: int) -> None:
         added = log.next_offset - first
         if added:
             batch = log.entries[-added:]
@@ -187,7 +154,7 @@ class MemoryStore:
         now = self._now_ms()
         previous = self._data.tombstones.pop(topic, 0)
         epoch = mint_epoch(now_s=now // 1000, previous=previous, last=0, replid=self.replid)
-        log = _Log(now, retention, self.replid, (Link(epoch, 0),), OnceRecords(self._once))
+        log = MemoryLog(now, retention, self.replid, (Link(epoch, 0),), OnceRecords(self._once), epoch)
         self._data.logs[topic] = log
         return self._info(topic, log)
 
@@ -226,7 +193,7 @@ class MemoryStore:
         del log.entries[:removed]
         return Trimmed(removed, more)
 
-    def _exceeds(self, log: _Log, index: int, retention: Retention) -> bool:
+    def _exceeds(self, log: MemoryLog, index: int, retention: Retention) -> bool:
         """Tell whether the entry at `index`, the oldest that is left, has to go."""
         if index == len(log.entries):
             return False
@@ -267,24 +234,31 @@ class MemoryStore:
             raise InvalidName(f"The project {DEFAULT_PROJECT} always exists.")
         for info in await self.topics(project):
             await self.delete_topic(info.name)
+        await self._delete_subscriptions(project)
         del self._data.projects[project]
 
     # Inside.
 
-    def _live(self, topic: TopicName) -> _Log:
+    def _subscriptions(self) -> dict[SubscriptionName, MemorySubscription]:
+        return self._data.subscriptions
+
+    def _open(self, topic: TopicName) -> MemoryLog | None:
+        log = self._data.logs.get(topic)
+        if log is not None:
+            self._begin_epoch(log)
+        return log
+
+    def _now(self) -> int:
+        return self._now_ms()
+
+    def _live(self, topic: TopicName) -> MemoryLog:
         log = self._data.logs.get(topic)
         if log is None:
             raise UnknownTopic(f"The topic {topic} does not exist.")
         return log
 
-    def _begin_epoch(self, log: _Log) -> None:
-        """Begin a new epoch if another primary than this one wrote last."""
-        if log.replid == self.replid:
-            return
-        last = log.entries[-1].position.epoch if log.entries else 0
-        epoch = mint_epoch(now_s=self._now_ms() // 1000, previous=log.chain[-1].epoch, last=last, replid=self.replid)
-        log.chain = extend_chain(log.chain, Link(epoch, log.next_offset), first_offset=log.state().first_offset)
-        log.replid = self.replid
+    def _begin_epoch(self, log: MemoryLog) -> None:
+        log.begin_epoch(self.replid, now_s=self._now_ms() // 1000)
 
-    def _info(self, topic: TopicName, log: _Log) -> TopicInfo:
+    def _info(self, topic: TopicName, log: MemoryLog) -> TopicInfo:
         return TopicInfo(topic, log.created_ms, log.retention, log.state(), log.envelope_bytes)

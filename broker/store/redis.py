@@ -5,7 +5,6 @@ Redis' errors become the broker's here, by their code. Everything but an append 
 """
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -15,6 +14,7 @@ from broker.errors import AlreadyExists, InvalidName, Unavailable, UnknownTopic
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, local_of, project_of
 from broker.positions import Position
 from broker.store import announcements, scripts, wire
+from broker.store.asking import make_nonce
 from broker.store.base import (
     MAX_ANNOUNCED_BYTES,
     TRIM_BYTES,
@@ -31,8 +31,9 @@ from broker.store.base import (
     TopicInfo,
     Trimmed,
 )
-from broker.store.keys import Keys, TopicKeys
+from broker.store.keys import TopicKeys
 from broker.store.once import ONCE_BOUNDS, OnceBounds
+from broker.store.redis_subscriptions import RedisSubscriptions
 from broker.store.wire import RETRY_MS, Word
 
 TOMBSTONE_SECONDS = 7 * 24 * 3600
@@ -48,12 +49,11 @@ REPLACE_ATTEMPTS = 8
 """How often a change of a project is tried while other nodes change the same one."""
 
 
-class RedisStore:
-    """Implements `Store` over any `Commands`. Holds no state but caches, so any number of nodes may run one."""
+class RedisStore(RedisSubscriptions):
+    """Implements `Store` and `SubscriptionStore`. Holds no state but caches, so any number of nodes may run one."""
 
     def __init__(self, commands: Commands, *, prefix: str = "hr", once: OnceBounds = ONCE_BOUNDS) -> None:
-        self.keys = Keys(prefix)
-        self._commands = commands
+        super().__init__(commands, prefix=prefix)
         self._once = once
         self._topic_keys = lru_cache(CACHED_KEYS)(self.keys.topic)
 
@@ -101,7 +101,7 @@ class RedisStore:
 
     async def create_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         await self.project(project_of(topic))
-        keys, nonce = self._topic_keys(topic), _nonce()
+        keys, nonce = self._topic_keys(topic), make_nonce()
         await self._list(topic)
         args = (nonce, *wire.retention_args(retention))
         reply = await self._run(scripts.CREATE, (keys.log, keys.meta, keys.once), args)
@@ -129,7 +129,7 @@ class RedisStore:
         return wire.read_topic_info(topic, await self._ask(scripts.CONFIGURE, topic, *wire.retention_args(retention)))
 
     async def delete_topic(self, topic: TopicName) -> None:
-        keys, nonce = self._topic_keys(topic), _nonce()
+        keys, nonce = self._topic_keys(topic), make_nonce()
         args = (keys.live, TOMBSTONE_SECONDS, nonce)
         if not await self._run(scripts.DELETE, (keys.log, keys.meta, keys.once), args):
             raise UnknownTopic(f"The topic {topic} does not exist.")
@@ -163,7 +163,7 @@ class RedisStore:
         now = await self._now_ms()
         created = replace(project, created_ms=now, modified_ms=now)
         if project.name == DEFAULT_PROJECT or not await self._replace(
-            project.name, b"", wire.pack_project(created, _nonce())
+            project.name, b"", wire.pack_project(created, make_nonce())
         ):
             raise AlreadyExists(f"The project {project.name} exists already.")
         return created
@@ -184,7 +184,7 @@ class RedisStore:
             old = wire.read_project(project.name, record)
             now = await self._now_ms()
             new = replace(project, created_ms=old.created_ms, created_by=old.created_by, modified_ms=now)
-            if await self._replace(project.name, record, wire.pack_project(new, _nonce())):
+            if await self._replace(project.name, record, wire.pack_project(new, make_nonce())):
                 return new
         raise Unavailable("Others change this project at the same time.", retry_ms=RETRY_MS)
 
@@ -193,10 +193,12 @@ class RedisStore:
             raise InvalidName(f"The project {DEFAULT_PROJECT} always exists.")
         await self.project(project)
         await self._delete_topics(project)
+        await self._delete_subscriptions(project)
         key = self.keys.projects()
         await self._execute(key, "HDEL", key, project)
         # What another node created between the two; nothing can be created any more.
         await self._delete_topics(project)
+        await self._delete_subscriptions(project)
 
     async def _delete_topics(self, project: ProjectName) -> None:
         for topic in await self._listed(project):
@@ -211,7 +213,7 @@ class RedisStore:
         return cast("bytes | None", await self._execute(key, "HGET", key, project)) or b""
 
     async def _replace(self, project: ProjectName, old: bytes, new: bytes) -> bool:
-        return bool(await self._run(scripts.REPLACE, (self.keys.projects(),), (project, old, new)))
+        return await self._replace_field(self.keys.projects(), project, old, new)
 
     async def _now_ms(self) -> int:
         seconds, microseconds = cast("list[bytes]", await self._execute(self.keys.projects(), "TIME"))
@@ -223,23 +225,6 @@ class RedisStore:
         """Run a script over a topic's log and meta. Raises `UnknownTopic` when it finds none."""
         keys = self._topic_keys(topic)
         return _existing(topic, await self._run(script, (keys.log, keys.meta), args))
-
-    async def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[Word]) -> object:
-        try:
-            return await self._commands.run(script, keys, args, retry=True)
-        except ReplyError as error:
-            raise wire.refusal(error) from error
-
-    async def _execute(self, key: bytes, *command: Word) -> object:
-        try:
-            return await self._commands.execute(key, *command, retry=True)
-        except ReplyError as error:
-            raise wire.refusal(error) from error
-
-
-def _nonce() -> bytes:
-    """Mark a write that may be sent twice, so that the second finds its own work instead of somebody's."""
-    return secrets.token_bytes(8)
 
 
 def _existing(topic: TopicName, reply: object) -> list[object]:

@@ -35,6 +35,36 @@ TRIM = load("trim")
 REPLACE = load("replace")
 PROBE = load("probe")
 RECORDS = load("records")
+CREATE_SUBSCRIPTION = load("create_subscription")
+DESCRIBE_SUBSCRIPTION = load("describe_subscription")
+CONFIGURE_SUBSCRIPTION = load("configure_subscription")
+DELETE_SUBSCRIPTION = load("delete_subscription")
+PULL_CURSOR = load("pull_cursor")
+ACK_CURSOR = load("ack_cursor")
+LEASE = load("lease")
+SETTLE = load("settle")
+SEEK = load("seek")
 
-ALL = (PUBLISH, READ, FIND_TIME, CREATE, DESCRIBE, CONFIGURE, DELETE, TRIM, REPLACE, PROBE, RECORDS)
+ALL = (
+    PUBLISH,
+    READ,
+    FIND_TIME,
+    CREATE,
+    DESCRIBE,
+    CONFIGURE,
+    DELETE,
+    TRIM,
+    REPLACE,
+    PROBE,
+    RECORDS,
+    CREATE_SUBSCRIPTION,
+    DESCRIBE_SUBSCRIPTION,
+    CONFIGURE_SUBSCRIPTION,
+    DELETE_SUBSCRIPTION,
+    PULL_CURSOR,
+    ACK_CURSOR,
+    LEASE,
+    SETTLE,
+    SEEK,
+)
 """Everything a connection loads when it is made."""

@@ -20,9 +20,11 @@ class Direct:
 
     async def execute(self, key: bytes, *command: bytes | str | int, retry: bool) -> object:
         try:
-            return self._server.client.execute_command(*command)  # type: ignore[no-untyped-call]
+            reply = self._server.client.execute_command(*command)  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
             raise ReplyError(_full(error)) from error
+        # As the wire has it: redis-py makes a hash a dict.
+        return [word for pair in reply.items() for word in pair] if isinstance(reply, dict) else reply
 
     async def run(
         self, script: Script, keys: Sequence[bytes], args: Sequence[bytes | str | int], *, retry: bool

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import InvalidName
-from broker.names import ProjectName, TopicName, parse_topic
+from broker.names import ProjectName, SubscriptionName, TopicName, parse_topic
 from broker.store.keys import MAX_ONCE_ID_BYTES, Keys, encoded, once_id
 
 KEYS = Keys()
@@ -19,6 +19,19 @@ def test_a_topics_keys() -> None:
     assert KEYS.projects() == b"hr:{projects}"
     assert KEYS.topics(ProjectName("p")) == b"hr:{p}:topics"
     assert Keys("x:y").topic(TopicName("p/a")).log == b"x:y:{p/a}:log"
+
+
+def test_a_subscriptions_keys_share_its_topics_slot() -> None:
+    keys = KEYS.subscription(TopicName("p/a/b"), SubscriptionName("p/s:ü"))
+    assert keys.all == (
+        b"hr:{p/a/b}:log",
+        b"hr:{p/a/b}:meta",
+        b"hr:{p/a/b}:sub:s%3A%C3%BC",
+        b"hr:{p/a/b}:due:s%3A%C3%BC",
+        b"hr:{p/a/b}:leases:s%3A%C3%BC",
+    )
+    assert keys.group == b"s%3A%C3%BC"
+    assert KEYS.subscriptions(ProjectName("p")) == b"hr:{p}:subscriptions"
 
 
 @pytest.mark.parametrize(

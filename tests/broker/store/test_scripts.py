@@ -40,7 +40,13 @@ def test_every_server_compiles_every_script_to_the_same_digest(request: pytest.F
         assert server.client.script_load(script.source) == script.digest
 
 
+FREEING = {
+    *{"read", "find_time", "describe", "delete", "trim"},
+    *{"describe_subscription", "delete_subscription", "pull_cursor", "ack_cursor", "lease", "settle", "seek"},
+}
+
+
 @pytest.mark.parametrize("script", scripts.ALL, ids=lambda script: script.name)
 def test_what_frees_or_reads_goes_on_without_memory(script: Script) -> None:
     allowed = script.source.splitlines()[0] == "#!lua flags=allow-oom"
-    assert allowed is (script.name in {"read", "find_time", "describe", "delete", "trim"})
+    assert allowed is (script.name in FREEING)
