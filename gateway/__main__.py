@@ -1,6 +1,6 @@
 """The composition root: configuration in, a running node out. `python -m gateway` is the command `headrace`.
 
-    engine (embedded mode) -> topology -> store and bus -> catalog, publisher, hub -> context -> rooms -> server
+    engine (embedded mode) -> topology -> store, records, bus -> catalog, hub, services -> context -> rooms -> server
 
 Nothing else in the gateway builds a service; whoever wants to know what a node is made of reads `compose`.
 """
@@ -11,15 +11,25 @@ import logging
 import secrets
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from broker.accounts import Accounts
 from broker.catalog import Catalog
+from broker.consumers import Consumers
+from broker.deadletters import DeadLetters
 from broker.hub import Hub
+from broker.listening import Listening
 from broker.publish import Publisher
+from broker.schema_catalog import SchemaCatalog
 from broker.store import scripts
+from broker.store.records import Records
+from broker.store.records_redis import RedisRecords
 from broker.store.redis import RedisStore
+from broker.subscriptions import Subscriptions
+from broker.waiting import Waiting
 from cluster.address import Address, InvalidAddress, parse_address
 from cluster.bus import Bus
 from cluster.engine import Engine, EngineError
@@ -34,11 +44,13 @@ from gateway.handshake import Front
 from gateway.health import Health, Readiness
 from gateway.http import http_protocol
 from gateway.metrics import Metrics
+from gateway.options import Secret
 from gateway.realtime import endpoint as realtime
 from gateway.reception import bounds_of
 from gateway.server import Parts, Stop, run
 from gateway.session import Census
 from gateway.sse import endpoint as sse
+from gateway.vault import Vault
 
 log = logging.getLogger("gateway")
 
@@ -126,21 +138,31 @@ def compose(config: Config, redis: Substrate) -> Parts:
     topology = Topology(redis.address, name=f"headrace-{config.name}", scripts=scripts.ALL)
     store = RedisStore(topology, prefix=config.prefix)
     bus = Bus(topology, channel_of=lambda topic: store.keys.topic(topic).live)
+    listening = Listening(bus)
+    bus.deliver_to(listening)
     catalog = Catalog(store, monotonic=time.monotonic, defaults=config.catalog_defaults, observer=metrics)
-    publisher = Publisher(store, catalog, observer=metrics, monotonic=time.monotonic, limits=config.limits.publishing)
     hub = Hub(
         store,
-        bus,
+        listening,
         observer=metrics,
         now_ms=wall_ms,
         monotonic=time.monotonic,
         ask_topology=topology.refresh,
         create_on_use=catalog.create_on_use,
     )
-    bus.deliver_to(hub)
-    auth = Authenticator(config, now_ms=wall_ms, monotonic=time.monotonic)
-    context = Context(config, hub, publisher, catalog, auth, metrics, wall_ms)
-    loops = {"topology": topology.serve, "bus": bus.serve, "hub": hub.run, "retention": catalog.run}
+    listening.deliver_to(hub)
+    records = RedisRecords(topology, prefix=config.prefix)
+    context = _services(
+        config, store=store, records=records, listening=listening, hub=hub, catalog=catalog, metrics=metrics
+    )
+    loops = {
+        "topology": topology.serve,
+        "bus": bus.serve,
+        "hub": hub.run,
+        "retention": catalog.run,
+        "consumers": context.consumers.run,
+        "users": context.auth.run,
+    }
     probe = Probe(topology, bus, names=lambda number: store.keys.probe(config.name, number))
 
     async def readiness() -> Readiness:
@@ -148,6 +170,40 @@ def compose(config: Config, redis: Substrate) -> Parts:
         return Readiness(report.ready, report.reasons)
 
     return faces(context, Health(readiness), {**redis.loops, **loops})
+
+
+def _services(
+    config: Config,
+    *,
+    store: RedisStore,
+    records: Records,
+    listening: Listening,
+    hub: Hub,
+    catalog: Catalog,
+    metrics: Metrics,
+) -> Context:
+    """Build what the rooms are given, on top of log and records."""
+    waiting, clock = Waiting(listening), time.monotonic
+    subscriptions = Subscriptions(store, DeadLetters(store, catalog), waiting, monotonic=clock)  # type: ignore[arg-type, unused-ignore]
+    # Without a key of the operator's no token outlives the node: a check of the configuration asks for one.
+    vault = Vault(config.secret_key or Secret(secrets.token_hex(32)))
+    accounts = Accounts(records, vault, require_project=catalog.project)
+    schemas = SchemaCatalog(records, monotonic=clock, new_id=lambda: str(uuid.uuid4()))
+    return Context(
+        config=config,
+        hub=hub,
+        publisher=Publisher(
+            store, catalog, observer=metrics, monotonic=clock, limits=config.limits.publishing, gate=schemas
+        ),
+        catalog=catalog,
+        subscriptions=subscriptions,
+        consumers=Consumers(subscriptions, waiting, monotonic=clock),
+        accounts=accounts,
+        schemas=schemas,
+        auth=Authenticator(config, now_ms=wall_ms, monotonic=clock, accounts=accounts),
+        metrics=metrics,
+        now_ms=wall_ms,
+    )
 
 
 def faces(context: Context, health: Health, loops: dict[str, Loop]) -> Parts:

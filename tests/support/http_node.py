@@ -4,27 +4,37 @@ import asyncio
 import contextlib
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
 
+from broker.accounts import Accounts
 from broker.catalog import AutoCreate, Catalog, CatalogDefaults
+from broker.consumers import Consumers
+from broker.deadletters import DeadLetters
 from broker.hub import Hub
+from broker.listening import Listening
 from broker.messages import Kind, Message
 from broker.names import TopicName, parse_topic
 from broker.publish import Publisher, PublishRequest
 from broker.rights import Principal
+from broker.schema_catalog import SchemaCatalog
 from broker.store.memory import MemoryStore
+from broker.store.records_memory import MemoryRecords
+from broker.subscriptions import Subscriptions
+from broker.waiting import Waiting
 from gateway.auth import Authenticator
-from gateway.config import Auth, Config, Secret
+from gateway.config import Auth, Config, Limits, Secret
 from gateway.context import Context
 from gateway.http import http_protocol
 from gateway.metrics import Metrics
 from gateway.reception import Bounds
 from gateway.session import Census
 from gateway.tokens import mint
+from gateway.vault import Vault
 
 OPERATOR = "operator-token-for-tests"
 SECRET = Secret("a secret key of the node, long enough to sign with")
@@ -59,6 +69,9 @@ class Node:
     anonymous: Principal | None = None
     origins: tuple[str, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
+    pull_wait_seconds: float = 5
+    ahead_ms: int = 0
+    """How far this node's clock is ahead of the wall clock: `later` plays that time passes."""
 
     def __post_init__(self) -> None:
         anonymous = self.anonymous or Principal("@anonymous")
@@ -66,20 +79,45 @@ class Node:
             service_token=Secret(OPERATOR),
             secret_key=SECRET,
             allowed_origins=self.origins,
+            limits=Limits(pull_wait_seconds=self.pull_wait_seconds),
             auth=Auth(anonymous_publish=anonymous.publish, anonymous_subscribe=anonymous.subscribe),
         )
-        self.now_ms: Callable[[], int] = now_ms
-        self.store = MemoryStore(now_ms=now_ms, announce=self._announce)
-        self.hub = Hub(self.store, self, observer=self.metrics, now_ms=now_ms, monotonic=time.monotonic)
+        self.now_ms: Callable[[], int] = lambda: now_ms() + self.ahead_ms
+        self.store = MemoryStore(now_ms=self.now_ms, announce=self._announce)
+        self.listening = Listening(self)
+        self.hub = Hub(self.store, self.listening, observer=self.metrics, now_ms=now_ms, monotonic=time.monotonic)
+        self.listening.deliver_to(self.hub)
         self._followed: set[TopicName] = set()
         defaults = CatalogDefaults(auto_create=self.auto_create)
         self.catalog = Catalog(self.store, monotonic=time.monotonic, defaults=defaults)
-        self.publisher = Publisher(self.store, self.catalog, observer=self.metrics, monotonic=time.monotonic)
-        self.auth = Authenticator(self.config, now_ms=now_ms, monotonic=time.monotonic)
+        self.records = MemoryRecords(now_ms=now_ms)
+        self.schemas = SchemaCatalog(self.records, monotonic=time.monotonic, new_id=lambda: str(uuid.uuid4()))
+        self.publisher = Publisher(
+            self.store, self.catalog, observer=self.metrics, monotonic=time.monotonic, gate=self.schemas
+        )
+        waiting = Waiting(self.listening)
+        self.subscriptions = Subscriptions(
+            self.store, DeadLetters(self.store, self.catalog), waiting, monotonic=time.monotonic
+        )
+        self.consumers = Consumers(self.subscriptions, waiting, monotonic=time.monotonic)
+        self.accounts = Accounts(self.records, Vault(SECRET), require_project=self.catalog.project)
+        self.auth = Authenticator(self.config, now_ms=now_ms, monotonic=time.monotonic, accounts=self.accounts)
 
     @property
     def context(self) -> Context:
-        return Context(self.config, self.hub, self.publisher, self.catalog, self.auth, self.metrics, self.now_ms)
+        return Context(
+            config=self.config,
+            hub=self.hub,
+            publisher=self.publisher,
+            catalog=self.catalog,
+            subscriptions=self.subscriptions,
+            consumers=self.consumers,
+            accounts=self.accounts,
+            schemas=self.schemas,
+            auth=self.auth,
+            metrics=self.metrics,
+            now_ms=self.now_ms,
+        )
 
     async def __aenter__(self) -> "Node":
         self._running = asyncio.create_task(self.hub.run())
@@ -94,6 +132,13 @@ class Node:
         messages = tuple(Message(Kind.TEXT, text.encode()) for text in texts)
         await self.publisher.publish(PublishRequest(parse_topic(topic), messages))
 
+    def later(self, *, seconds: float) -> None:
+        self.ahead_ms += int(seconds * 1000)
+
+    def listens(self, topic: str) -> bool:
+        """Tell whether anything on this node follows `topic` or waits for its messages."""
+        return parse_topic(topic) in self._followed
+
     # The bus.
 
     async def follow(self, topic: TopicName) -> None:
@@ -104,7 +149,7 @@ class Node:
 
     def _announce(self, topic: TopicName, payload: bytes) -> None:
         if topic in self._followed:
-            self.hub.on_announcements([(topic, payload)])
+            self.listening.on_announcements([(topic, payload)])
 
 
 class _Server(uvicorn.Server):

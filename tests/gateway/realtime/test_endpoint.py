@@ -10,17 +10,26 @@ import pytest
 import sockets
 from sockets import opened, text, uvicorn_serving
 
+from broker.accounts import Accounts
 from broker.catalog import Catalog
+from broker.consumers import Consumers
+from broker.deadletters import DeadLetters
 from broker.hub import Hub
+from broker.listening import Listening
 from broker.names import TopicName
 from broker.observe import Silent
 from broker.publish import Publisher
+from broker.schema_catalog import SchemaCatalog
 from broker.store.memory import MemoryStore
+from broker.store.records_memory import MemoryRecords
+from broker.subscriptions import Subscriptions
+from broker.waiting import Waiting
 from gateway.auth import Authenticator
 from gateway.config import Auth, Config, Limits, Secret
 from gateway.context import Context
 from gateway.metrics import Metrics
 from gateway.realtime.endpoint import advertised, front, protocol_class
+from gateway.vault import Vault
 
 TOPIC = "default/lines"
 
@@ -29,15 +38,15 @@ class Bus:
     """Brings each announcement on the next turn of the loop, as a read of Redis would."""
 
     def __init__(self) -> None:
-        self.hub: Hub | None = None
+        self.listening: Listening | None = None
 
     async def follow(self, topic: TopicName) -> None: ...
 
     def unfollow(self, topic: TopicName) -> None: ...
 
     def announce(self, topic: TopicName, payload: bytes) -> None:
-        if self.hub is not None:
-            asyncio.get_running_loop().call_soon(self.hub.on_announcements, [(topic, payload)])
+        if self.listening is not None:
+            asyncio.get_running_loop().call_soon(self.listening.on_announcements, [(topic, payload)])
 
 
 def now_ms() -> int:
@@ -45,11 +54,25 @@ def now_ms() -> int:
 
 
 def context(config: Config, bus: Bus, store: MemoryStore) -> Context:
-    catalog = Catalog(store, monotonic=time.monotonic)
-    hub = bus.hub = Hub(store, bus, observer=Silent(), now_ms=now_ms, monotonic=time.monotonic)
-    publisher = Publisher(store, catalog, observer=Silent(), monotonic=time.monotonic)
-    auth = Authenticator(config, now_ms=now_ms, monotonic=time.monotonic)
-    return Context(config, hub, publisher, catalog, auth, Metrics(), now_ms)
+    catalog, records = Catalog(store, monotonic=time.monotonic), MemoryRecords(now_ms=now_ms)
+    listening = bus.listening = Listening(bus)
+    hub = Hub(store, listening, observer=Silent(), now_ms=now_ms, monotonic=time.monotonic)
+    listening.deliver_to(hub)
+    waiting = Waiting(listening)
+    subscriptions = Subscriptions(store, DeadLetters(store, catalog), waiting, monotonic=time.monotonic)
+    return Context(
+        config=config,
+        hub=hub,
+        publisher=Publisher(store, catalog, observer=Silent(), monotonic=time.monotonic),
+        catalog=catalog,
+        subscriptions=subscriptions,
+        consumers=Consumers(subscriptions, waiting, monotonic=time.monotonic),
+        accounts=Accounts(records, Vault(Secret("secret")), require_project=catalog.project),
+        schemas=SchemaCatalog(records, monotonic=time.monotonic, new_id=lambda: "id"),
+        auth=Authenticator(config, now_ms=now_ms, monotonic=time.monotonic),
+        metrics=Metrics(),
+        now_ms=now_ms,
+    )
 
 
 @contextlib.asynccontextmanager
