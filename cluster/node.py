@@ -62,6 +62,8 @@ class Node:
         """Told with the next renewal; may be replaced at any time."""
         self.on_evicted: list[Callable[[], None]] = []
         """Called, synchronously, when the lease was taken, while `id` is still the old one. They close all sockets."""
+        self.on_settled: list[Callable[[], None]] = []
+        """Called when the node had stood still and its lease proved to be its own still."""
         self.on_identity: list[Callable[[], None]] = []
         """Called when `id` is a new one."""
         self._commands = commands
@@ -205,9 +207,14 @@ class Node:
 
     def _made_certain(self, asked: float) -> None:
         """The lease stood after `asked`: with an answer that is older than a lease nothing is certain."""
+        had_stood_still = self.has_stood_still
         self._certain_until = asked + self._lease_seconds
-        if self.is_certain:
-            self._ticked = self._monotonic()
+        if not self.is_certain:
+            return
+        self._ticked = self._monotonic()
+        if had_stood_still:
+            for callback in self.on_settled:
+                callback()
 
     async def _tick(self) -> None:
         """Show that the loop turns, until it was found to have stood still; then have the lease asked for at once."""

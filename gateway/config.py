@@ -177,6 +177,13 @@ class Config:
     data: str = option("headrace-data", "Directory of the embedded engine and of the secrets made for it.")
     name: str = option("", "The node's name; generated when empty.")
     advertise: str = option("", "The URL that clients reach this node by; from host and port when empty.")
+    weight: int = option(1, "This node's share of new clients; 0: none.", least=0, most=1000)
+    lease_seconds: float = option(
+        5,
+        "How long a node that is not heard of counts as there, and keeps its duties; the same on every node.",
+        least=1,
+        most=60,
+    )
     prefix: str = option("hr", "What every key and channel in Redis begins with.")
     service_token: Secret | None = option(None, "The operator's token. Made and kept in embedded mode.")
     secret_key: Secret | None = option(

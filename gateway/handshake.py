@@ -96,6 +96,18 @@ class Front:
         for socket in list(self.node.sockets):
             socket.transport.abort()
 
+    def evict(self) -> None:
+        """Close all sockets with 1012 at once, before anything more is read from them: the node was held to be gone."""
+        for socket in list(self.node.sockets):
+            socket.close(RESTART, "The node was cut off.")
+        self.node.unsettled.clear()
+
+    def settle(self) -> None:
+        """Read on where it was left when the node had stood still."""
+        unsettled, self.node.unsettled = self.node.unsettled, set()
+        for socket in unsettled:
+            socket.settle()
+
     def refuse(self, code: str) -> None:
         self.node.metrics.refused(code)
 

@@ -12,6 +12,7 @@ import asyncio
 import codecs
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from websockets.frames import Close, Frame, Opcode
@@ -57,6 +58,11 @@ class Services:
     """Set when the last of them is gone."""
     connections: set[object] = field(default_factory=set)
     """uvicorn's own set, given with the first request: it asks those in it to shut down."""
+    has_stood_still: Callable[[], bool] = lambda: False
+    """True when the node was stopped for so long that others may hold it to be gone: nothing is read until that is
+    settled (DESIGN 5)."""
+    unsettled: set["WebSocket"] = field(default_factory=set)
+    """Those that have something unread for that reason."""
 
 
 class Fragments:
@@ -94,6 +100,7 @@ class WebSocket(Session, asyncio.Protocol):
         "_pinged",
         "_rest",
         "_stopped",
+        "_unsettled",
         "node",
     )
 
@@ -111,6 +118,7 @@ class WebSocket(Session, asyncio.Protocol):
         self._consuming = False
         self._stopped = False
         self._busy = False
+        self._unsettled = False
         self._deaf = False
 
     def start(self) -> None:
@@ -148,11 +156,24 @@ class WebSocket(Session, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = self.node.wheel.now
-        if self._rest is not None:
+        if self.node.has_stood_still():
+            self._leave_unread(data)
+        elif self._rest is not None:
             self._rest += data
             self._consume(self._rest)
         else:
             self._consume(data)
+
+    def _leave_unread(self, data: bytes) -> None:
+        self._rest = (self._rest or bytearray()) + data
+        self._unsettled = True
+        self.node.unsettled.add(self)
+        self._regulate()
+
+    def settle(self) -> None:
+        """The node is what it was: go on where reading was left."""
+        self._unsettled = False
+        self._regulate()
 
     def hold(self) -> None:
         """Stop reading: the room owes answers."""
@@ -174,7 +195,7 @@ class WebSocket(Session, asyncio.Protocol):
             self.on_writable()
 
     def _regulate(self) -> None:
-        stop = (self.paused or self._busy) and not self.closing
+        stop = (self.paused or self._busy or self._unsettled) and not self.closing
         if stop is self._stopped:
             return
         self._stopped = stop
@@ -313,6 +334,7 @@ class WebSocket(Session, asyncio.Protocol):
         node = self.node
         node.wheel.disarm(self)
         node.sockets.discard(self)
+        node.unsettled.discard(self)
         if not node.sockets:
             node.all_gone.set()
         node.connections.discard(self)

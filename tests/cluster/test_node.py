@@ -177,7 +177,8 @@ async def test_a_stop_is_noticed_before_anything_else_and_ends_with_an_answer(
     valkey.flush()
     skipped = 0.0
     async with connected(valkey, running) as topology:
-        a = node(topology, "a", monotonic=lambda: time.monotonic() + skipped)
+        a, settled = node(topology, "a", monotonic=lambda: time.monotonic() + skipped), list[bool]()
+        a.on_settled.append(lambda: settled.append(a.has_stood_still))
         async with running(a.serve()):
             await eventually(lambda: a.is_certain)
             assert not a.has_stood_still
@@ -185,8 +186,10 @@ async def test_a_stop_is_noticed_before_anything_else_and_ends_with_an_answer(
             skipped = 2 * LEASE_SECONDS
             assert a.has_stood_still
             assert not a.is_certain
+            assert settled == []
             await eventually(lambda: a.is_certain)
             assert not a.has_stood_still
+            assert settled == [False], "called once, when it is known"
 
 
 async def test_while_redis_is_away_a_node_whose_loop_turns_has_not_stood_still(

@@ -308,3 +308,34 @@ async def test_what_uvicorn_asks_at_the_end_is_a_restart(node: Services) -> None
     socket.shutdown()
     assert socket.gone == 1
     node.wheel.stop()
+
+
+async def test_nothing_is_read_while_the_node_may_be_held_to_be_gone(node: Services) -> None:
+    transport = Transport()
+    socket = Socket(transport, node)
+    stood_still = True
+    node.has_stood_still = lambda: stood_still
+    first, second = frame(FIN | TEXT, b"first"), frame(FIN | TEXT, b"second")
+    socket.data_received(first[:4])
+    socket.data_received(first[4:] + second[:3])
+    assert socket.messages == []
+    assert transport.did == ["pause_reading"]
+    assert node.unsettled == {socket}
+    stood_still = False
+    socket.settle()
+    assert transport.did == ["pause_reading", "resume_reading"]
+    socket.data_received(second[3:])
+    assert [data for data, _ in socket.messages] == [b"first", b"second"]
+
+
+async def test_what_was_left_unread_by_a_node_that_was_gone_is_never_a_message(node: Services) -> None:
+    transport = Transport()
+    socket = Socket(transport, node)
+    node.has_stood_still = lambda: True
+    socket.data_received(frame(FIN | TEXT, b"too late"))
+    node.has_stood_still = lambda: False
+    socket.close(1012, "The node was cut off.")
+    assert socket.messages == []
+    assert transport.written.startswith(b"\x88")
+    socket.connection_lost(None)
+    assert node.unsettled == set()

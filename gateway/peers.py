@@ -1,0 +1,94 @@
+"""What makes a node one of several: its lease, its inbox, its connections' directory and its duties, put together."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from broker.errors import HeadraceError
+from broker.store.base import ReplyError
+from broker.store.keys import Keys
+from cluster.bus import Bus
+from cluster.clearing import Clearing, Ended
+from cluster.directory import Directory
+from cluster.duties import Duties
+from cluster.inbox import Inbox
+from cluster.membership import Advertised
+from cluster.node import Node
+from cluster.topology import Topology
+from gateway.config import Config
+from gateway.handshake import Front
+from gateway.metrics import node_version
+
+LEAVE_SECONDS = 2.0
+"""For giving back duties, and again for the lease. What is not given back runs out."""
+
+RETENTION = "retention"
+"""The duty of trimming what topics should not keep."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """A node's part in the cluster."""
+
+    node: Node
+    inbox: Inbox
+    directory: Directory
+    duties: Duties
+    clearing: Clearing
+
+    @property
+    def loops(self) -> dict[str, Callable[[], Coroutine[object, object, None]]]:
+        return {
+            "node": self.node.serve,
+            "inbox": self.inbox.serve,
+            "directory": self.directory.serve,
+            "clearing": self.clearing.serve,
+        }
+
+    def attend(self, front: Front) -> None:
+        """Let the sockets follow the lease: unread while it may be taken, closed when it was."""
+        front.node.has_stood_still = lambda: self.node.has_stood_still
+        self.node.on_settled.append(front.settle)
+        self.node.on_evicted.append(front.evict)
+
+    def on_draining(self) -> None:
+        self.node.advertised = replace(self.node.advertised, draining=True)
+
+    async def give_back(self) -> None:
+        """End this node's duties, so that others take them now."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self.duties.drain()
+
+    async def leave(self) -> None:
+        """Leave the cluster, when all sockets are closed."""
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self.node.leave()
+        except (HeadraceError, ReplyError, TimeoutError) as error:
+            log.info("the others see this node go when its lease has run out", extra={"reason": str(error)})
+
+
+def build(config: Config, topology: Topology, bus: Bus, *, keys: Keys, url: str, load: Callable[[], int]) -> Peers:
+    """Build them for a node that clients reach at `url` ("": unknown) and that has `load` sockets."""
+    told = Advertised(name=config.name, url=url, weight=config.weight, version=node_version())
+    node = Node(topology, keys=keys, advertised=told, load=load, lease_seconds=config.lease_seconds)
+    directory = Directory(topology, node, keys=keys)
+    topology.watch_connects(directory.on_reconnect)
+    topology.watch(directory.on_reconnect)
+    return Peers(
+        node=node,
+        inbox=Inbox(topology, bus, node, keys=keys),
+        directory=directory,
+        duties=Duties(topology, keys=keys, lease_seconds=config.lease_seconds),
+        clearing=Clearing(topology, node, keys=keys, tell=_tell),
+    )
+
+
+async def _tell(end: Ended) -> None:
+    """No face promises to tell of the end of its connections yet; what stands in a directory all the same is noted."""
+    log.info("a connection ended with its node", extra={"event": end.event_id})
