@@ -30,6 +30,7 @@ from broker.store.records_redis import RedisRecords
 from broker.store.redis import RedisStore
 from broker.subscriptions import Subscriptions
 from broker.waiting import Waiting
+from cluster import scripts as cluster_scripts
 from cluster.address import Address, InvalidAddress, parse_address
 from cluster.bus import Bus
 from cluster.engine import Engine, EngineError
@@ -45,6 +46,8 @@ from gateway.health import Health, Readiness
 from gateway.http import http_protocol
 from gateway.metrics import Metrics
 from gateway.options import Secret
+from gateway.peers import RETENTION, Peers
+from gateway.peers import build as build_peers
 from gateway.realtime import endpoint as realtime
 from gateway.reception import bounds_of
 from gateway.server import Parts, Stop, run
@@ -135,7 +138,7 @@ async def _unless_asked(stop: Stop, work: Coroutine[object, object, None]) -> No
 def compose(config: Config, redis: Substrate) -> Parts:
     """Build every service of a node. Nothing runs yet."""
     metrics = Metrics()
-    topology = Topology(redis.address, name=f"headrace-{config.name}", scripts=scripts.ALL)
+    topology = Topology(redis.address, name=f"headrace-{config.name}", scripts=(*scripts.ALL, *cluster_scripts.ALL))
     store = RedisStore(topology, prefix=config.prefix)
     bus = Bus(topology, channel_of=lambda topic: store.keys.topic(topic).live)
     listening = Listening(bus)
@@ -155,21 +158,25 @@ def compose(config: Config, redis: Substrate) -> Parts:
     context = _services(
         config, store=store, records=records, listening=listening, hub=hub, catalog=catalog, metrics=metrics
     )
-    loops = {
+    loops: dict[str, Loop] = {
         "topology": topology.serve,
         "bus": bus.serve,
         "hub": hub.run,
-        "retention": catalog.run,
         "consumers": context.consumers.run,
         "users": context.auth.run,
     }
+    limits = config.limits
+    census = Census(connections=limits.connections, connections_per_address=limits.connections_per_address)
+    url = realtime.advertised(config.advertise, config.host, config.port)
+    peers = build_peers(config, topology, bus, keys=store.keys, url=url, load=lambda: census.total)
+    loops |= {RETENTION: lambda: peers.duties.run(RETENTION, lambda _: catalog.run()), **peers.loops}
     probe = Probe(topology, bus, names=lambda number: store.keys.probe(config.name, number))
 
     async def readiness() -> Readiness:
         report = await probe.check()
         return Readiness(report.ready, report.reasons)
 
-    return faces(context, Health(readiness), {**redis.loops, **loops})
+    return faces(context, Health(readiness), {**redis.loops, **loops}, census=census, peers=peers)
 
 
 def _services(
@@ -206,14 +213,15 @@ def _services(
     )
 
 
-def faces(context: Context, health: Health, loops: dict[str, Loop]) -> Parts:
+def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers) -> Parts:
     """Put the rooms in front of a node's services."""
     limits, metrics = context.config.limits, context.metrics
-    census = Census(connections=limits.connections, connections_per_address=limits.connections_per_address)
     front = realtime.front(context, census=census)
+    peers.attend(front)
 
     def on_draining() -> None:
         health.draining = metrics.draining = True
+        peers.on_draining()
 
     return Parts(
         app=app.build(
@@ -223,15 +231,16 @@ def faces(context: Context, health: Health, loops: dict[str, Loop]) -> Parts:
         websocket=front.protocol_class(),
         metrics=metrics,
         loops=loops,
-        drain=lambda: _drain(context.publisher, front),
+        drain=lambda: _drain(context.publisher, front, peers),
         on_draining=on_draining,
     )
 
 
-async def _drain(publisher: Publisher, front: Front) -> None:
-    """Answer the publishes in flight, then close the sockets with 1012. Both are bounded in themselves."""
-    await publisher.drain()
+async def _drain(publisher: Publisher, front: Front, peers: Peers) -> None:
+    """Answer the publishes in flight, give back duties, close the sockets with 1012, leave. All are bounded."""
+    await asyncio.gather(publisher.drain(), peers.give_back())
     await front.drain()
+    await peers.leave()
 
 
 def wall_ms() -> int:
