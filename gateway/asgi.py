@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from broker.errors import InvalidRequest, TooLarge, Unauthorized
+from broker.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized
 from broker.rights import Principal
 from gateway.auth import Authenticator
 
@@ -74,6 +74,22 @@ async def principal_of(auth: Authenticator, token: str | None) -> Principal:
     if len(token) > MAX_TOKEN_CHARS:
         raise Unauthorized("The token is too long.")
     return auth.known(token) or await auth.authenticate(token)
+
+
+async def permitted(auth: Authenticator, token: str | None, check: Callable[[Principal], None]) -> Principal:
+    """Return who is calling once `check` raises nothing. Raises `Unauthorized` and what `check` raises.
+
+    No user is refused from memory: a script that grants a right and uses it in the next breath works.
+    """
+    caller = await principal_of(auth, token)
+    try:
+        check(caller)
+    except (Forbidden, Unauthorized):
+        if caller.account is None or token is None:
+            raise
+        caller = await auth.read_again(token)
+        check(caller)
+    return caller
 
 
 async def read_body(receive: Receive, *, max_bytes: int) -> bytes:

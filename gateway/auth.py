@@ -90,6 +90,10 @@ class Authenticator:
             raise _unknown_key()
         return self._verify(token, key)
 
+    async def read_again(self, token: str) -> Principal:
+        """Return the principal of a user's token as it is now. Raises `Unauthorized`, `Unavailable`."""
+        return await (self._bearers.find(token) if self._bearers is not None else self.authenticate(token))
+
     def watch(self, bearer: Bearer, principal: Principal) -> None:
         """Tell a connection when its caller's rights change, if it is a user; `unwatch` it with its last principal."""
         if self._bearers is not None:

@@ -14,6 +14,7 @@ on any node and for an hour; with other messages it is a 409.
 
 import logging
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -47,6 +48,7 @@ from gateway.asgi import (
     Scope,
     Send,
     headers_of,
+    permitted,
     principal_of,
     query_of,
     read_body,
@@ -129,45 +131,45 @@ class ArgoApp:
             await self._context.catalog.project(project)
         if row.needs is Needs.TOKEN:
             return await principal_of(auth, token)
-        caller = await self._caller(token, project)
-        try:
-            require_role(caller, row.name, project, target.subscription or target.topic or None)
-        except Forbidden as refusal:
-            if not row.asks_project:
-                await self._prefer_unknown_project(project)
-            raise refusal
-        return caller
+        resource = target.subscription or target.topic or None
+        return await self._caller(token, project, lambda caller: require_role(caller, row.name, project, resource))
 
     async def _publish(self, scope: Scope, receive: Receive, raw_project: bytes, raw_topic: bytes) -> Answer:
         project, topic = _publish_target(raw_project, raw_topic)
         headers = headers_of(scope)
-        caller = await self._caller(token_of(headers, query_of(scope)), project)
+        token = token_of(headers, query_of(scope))
+        caller = await self._caller(token, project, lambda caller: caller.require_publish(topic))
         try:
-            caller.require_publish(topic)
             messages = _messages(await read_body(receive, max_bytes=self._max_body_bytes))
             once = _once(headers, caller)
             if not messages:
                 await self._context.catalog.topic(topic)
                 return Answer(200, wire.published(0, 0))
             appended = await self._context.publisher.publish(PublishRequest(topic, messages, once))
-        except (Forbidden, UnknownTopic) as refusal:
+        except UnknownTopic as refusal:
             await self._prefer_unknown_project(project)
             raise refusal
         return Answer(200, wire.published(appended.first.offset, appended.count))
 
-    async def _caller(self, token: str | None, project: ProjectName) -> Principal:
-        """Return who is calling, with a right in `project`, or any where it is empty. Raises `Unauthorized`."""
+    async def _caller(self, token: str | None, project: ProjectName, check: Callable[[Principal], None]) -> Principal:
+        """Return who is calling, with a right in `project`, or any where it is empty, and once `check` passes.
+
+        Raises `Unauthorized` and what `check` raises; an unknown project comes before both.
+        """
         auth = self._context.auth
         if token is None and not auth.anonymous.has_rights:
             raise Unauthorized
-        try:
-            caller = await principal_of(auth, token)
+
+        def check_all(caller: Principal) -> None:
             if not reaches(caller, project):
                 raise Unauthorized
-        except Unauthorized as refusal:
+            check(caller)
+
+        try:
+            return await permitted(auth, token, check_all)
+        except (Forbidden, Unauthorized) as refusal:
             await self._prefer_unknown_project(project)
             raise refusal
-        return caller
 
     async def _prefer_unknown_project(self, project: ProjectName) -> None:
         """Raise `UnknownProject` where that is so: it comes before other refusals."""

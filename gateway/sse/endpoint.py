@@ -25,7 +25,7 @@ from gateway.asgi import (
     Scope,
     Send,
     headers_of,
-    principal_of,
+    permitted,
     query_of,
     send_answer,
     token_of,
@@ -112,14 +112,12 @@ class StreamApp:
 
     async def _caller(self, headers: Mapping[bytes, bytes], query: Mapping[str, str], topic: TopicName) -> Principal:
         token = token_of(headers, query)
-        caller = await principal_of(self._context.auth, token)
         try:
-            caller.require_subscribe(topic)
+            return await permitted(self._context.auth, token, lambda caller: caller.require_subscribe(topic))
         except Forbidden:
             if token is None:
                 raise Unauthorized from None
             raise
-        return caller
 
     def _cors(self, headers: Mapping[bytes, bytes]) -> HeaderList:
         """The response does not pass through the dispatcher's `send`, which adds these to all others."""

@@ -5,14 +5,19 @@ from typing import Any
 import pytest
 from http_node import OPERATOR, Node, token
 
-from broker.errors import InvalidRequest, TooLarge, Unauthorized
+from broker.accounts import Accounts
+from broker.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized
+from broker.names import ProjectName, parse_topic
 from broker.rights import Principal
+from broker.store.records_memory import MemoryRecords
+from broker.users import UserChange
 from gateway.asgi import (
     MAX_QUERY_FIELDS,
     MAX_TOKEN_CHARS,
     Answer,
     PeerGone,
     headers_of,
+    permitted,
     principal_of,
     query_of,
     read_body,
@@ -20,6 +25,9 @@ from gateway.asgi import (
     send_answer,
     token_of,
 )
+from gateway.auth import Authenticator
+from gateway.config import Auth, Config, Secret
+from gateway.vault import Vault
 
 
 @pytest.mark.parametrize(
@@ -117,3 +125,58 @@ async def test_an_answer_has_its_type_and_length() -> None:
 @pytest.mark.parametrize(("ms", "seconds"), [(None, None), (0, b"1"), (1, b"1"), (1000, b"1"), (1001, b"2")])
 def test_retry_after_is_in_whole_seconds(ms: int | None, seconds: bytes | None) -> None:
     assert retry_after(ms) == ([] if seconds is None else [(b"retry-after", seconds)])
+
+
+class Story:
+    """A user whose rights were read a moment ago, and have changed since."""
+
+    def __init__(self) -> None:
+        config = Config(secret_key=Secret("k" * 32), auth=Auth(anonymous_publish=("open/*",)))
+        records = MemoryRecords(now_ms=lambda: 0)
+        self.accounts = Accounts(records, Vault(Secret("k" * 32)), require_project=self._any)
+        self.auth = Authenticator(config, now_ms=lambda: 0, monotonic=lambda: 0.0, accounts=self.accounts)
+
+    async def _any(self, project: ProjectName) -> None: ...
+
+    async def remembered(self) -> str:
+        user_token = self.accounts.token_of(await self.accounts.create("ann", UserChange()))
+        await principal_of(self.auth, user_token)
+        return user_token
+
+
+def publishing(caller: Principal) -> None:
+    caller.require_publish(parse_topic("p/t"))
+
+
+async def test_a_right_that_was_given_counts_at_once() -> None:
+    story = Story()
+    user_token = await story.remembered()
+    with pytest.raises(Forbidden):
+        await permitted(story.auth, user_token, publishing)
+    await story.accounts.update("ann", UserChange(projects=[("p", ["project_admin"])]))
+    assert not _may(await principal_of(story.auth, user_token))
+    assert _may(await permitted(story.auth, user_token, publishing))
+
+
+async def test_a_token_that_is_gone_is_not_asked_about_in_vain() -> None:
+    story = Story()
+    user_token = await story.remembered()
+    await story.accounts.delete("ann")
+    with pytest.raises(Unauthorized):
+        await permitted(story.auth, user_token, publishing)
+
+
+async def test_who_is_no_user_is_refused_at_once() -> None:
+    story = Story()
+    with pytest.raises(Forbidden):
+        await permitted(story.auth, None, publishing)
+    with pytest.raises(Unauthorized):
+        await permitted(story.auth, "nonsense", publishing)
+
+
+def _may(caller: Principal) -> bool:
+    try:
+        publishing(caller)
+    except Forbidden:
+        return False
+    return True
