@@ -5,15 +5,19 @@ is the store's and names one attempt alone; the attempt is only there for the re
 is opaque.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.errors import InvalidRequest
 from broker.names import shown
 from broker.positions import MAX_EPOCH
-from broker.store.subscriptions import Lease
+from broker.store.subscriptions import Lease, SubscriptionKind
 
 MAX_ACK_BYTES = 255
 """Of one ack id, without what a face puts before it."""
+
+MAX_ACKS = 10_000
+"""Ack ids of one call."""
 
 MAX_ATTEMPT = 2**31
 
@@ -42,6 +46,19 @@ def parse_ack(text: str) -> AckId:
     if not dash or not token.isascii() or not token or not _is_number(attempt) or int(attempt) > MAX_ATTEMPT:
         raise _invalid(text)
     return AckId(int(offset), token, int(attempt))
+
+
+def parse_acks(texts: Sequence[str]) -> list[AckId]:
+    """Read the ack ids of one call. Raises `InvalidRequest` when one of them is none, or they are none or too many."""
+    if not 1 <= len(texts) <= MAX_ACKS:
+        raise InvalidRequest(f"A call settles 1 to {MAX_ACKS} messages, not {len(texts)}.")
+    return [parse_ack(text) for text in texts]
+
+
+def check_kind(acks: Sequence[AckId], kind: SubscriptionKind) -> None:
+    """Raise `InvalidRequest` when one of `acks` belongs to another kind of subscription."""
+    if any(bool(ack.token) != (kind is SubscriptionKind.SHARED) for ack in acks):
+        raise InvalidRequest(f"This is no ack id of a {kind.value} subscription.")
 
 
 def _is_number(text: str) -> bool:

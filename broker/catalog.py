@@ -10,15 +10,24 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from broker.errors import AlreadyExists, HeadraceError, InvalidRequest, UnknownProject, UnknownTopic
+from broker.allowance import Allowance, effective_limits
+from broker.errors import (
+    AlreadyExists,
+    HeadraceError,
+    InvalidRequest,
+    LimitExceeded,
+    UnknownProject,
+    UnknownTopic,
+)
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of, shown
 from broker.observe import Observer, Silent
 from broker.positions import MAX_EPOCH
 from broker.retention import NODE_RETENTION, effective
-from broker.store.base import ProjectInfo, Retention, Store, TopicInfo, Trimmed
+from broker.store.base import ProjectInfo, ProjectLimits, Retention, Store, TopicInfo, Trimmed
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +38,14 @@ MAX_SETTINGS = 1000
 """Projects whose settings are remembered."""
 
 MAX_DESCRIPTION_BYTES = 4096
+
+AUTO_TOPICS = 10_000
+"""Topics that a project has at most when first use creates one: a right to publish is no right to fill Redis."""
+
+NO_LIMITS = ProjectLimits()
+
+LEAST_RATE = 0.001
+"""Messages a second: less is no rate."""
 
 TRIM_SECONDS = 5.0
 """Time between two ticks of the trimmer, give or take a fifth, so that nodes do not march in step."""
@@ -59,6 +76,8 @@ class CatalogDefaults:
 
     retention: Retention = NODE_RETENTION
     auto_create: AutoCreate = AutoCreate.DEFAULT
+    auto_topics: int = AUTO_TOPICS
+    limits: ProjectLimits = NO_LIMITS
 
 
 class Catalog:
@@ -80,10 +99,15 @@ class Catalog:
         self._sleep = sleep
         self._settings: dict[ProjectName, tuple[float, ProjectInfo]] = {}
         self._round: deque[tuple[TopicName, Retention]] = deque()
+        self._allowances: dict[ProjectName, Allowance] = {}
 
     async def create_topic(self, topic: TopicName, retention: Retention | None = None) -> TopicInfo:
-        """Raises `AlreadyExists`, `UnknownProject`, `InvalidRequest`."""
-        return await self._store.create_topic(topic, _checked(retention or Retention()))
+        """Raises `AlreadyExists`, `UnknownProject`, `InvalidRequest`, `LimitExceeded`."""
+        retention = _checked(retention or Retention())
+        most = (await self.limits_of(project_of(topic))).topics
+        if most is not None:
+            await self._require_room(topic, most)
+        return await self._store.create_topic(topic, retention)
 
     async def topic(self, topic: TopicName) -> TopicInfo:
         """Raises `UnknownTopic`."""
@@ -113,21 +137,26 @@ class Catalog:
         return await self._store.projects()
 
     async def configure_project(self, project: ProjectInfo) -> ProjectInfo:
-        """Replace description, auto-creation and retention. Raises `UnknownProject`, `InvalidRequest`."""
+        """Replace description, auto-creation, retention and limits. Raises `UnknownProject`, `InvalidRequest`."""
         return self._remember(await self._store.configure_project(_checked_project(project)))
 
     async def delete_project(self, project: ProjectName) -> None:
         """Delete a project with its topics. Raises `UnknownProject`, for `default` `InvalidName`."""
         self._settings.pop(project, None)
+        self._allowances.pop(project, None)
         await self._store.delete_project(project)
 
     async def create_on_use(self, topic: TopicName) -> None:
         """Make sure that `topic` exists, or raise `UnknownTopic` / `UnknownProject` where policy does not allow that.
 
-        A right to publish is enough to call this. Called after the store said that the topic is unknown.
+        A right to publish is enough to call this. Called after the store said that the topic is unknown. Raises
+        `LimitExceeded` where the project has its number of topics.
         """
-        if not self._creates_in(await self._project_on_use(project_of(topic))):
+        project = await self._project_on_use(project_of(topic))
+        if not self._creates_in(project):
             raise UnknownTopic(f"The topic {shown(topic)} does not exist.")
+        most = effective_limits(project.limits, self._defaults.limits).topics
+        await self._require_room(topic, self._defaults.auto_topics if most is None else most)
         try:
             await self._store.create_topic(topic, Retention())
         except AlreadyExists:
@@ -143,17 +172,57 @@ class Catalog:
         project = await self._settings_of(project_of(topic.name))
         return effective(topic.retention, project.retention, self._defaults.retention)
 
+    async def limits_of(self, project: ProjectName) -> ProjectLimits:
+        """Return what holds for `project` after inheritance. Raises `UnknownProject`."""
+        return effective_limits((await self._settings_of(project)).limits, self._defaults.limits)
+
+    def admit(self, topic: TopicName, messages: int) -> None:
+        """Count messages that are about to be published, or raise `LimitExceeded` with when to come back.
+
+        Hot path. A project's limits are known here some seconds after they were set on another node.
+        """
+        allowance = self._allowances.get(project_of(topic)) if self._allowances else None
+        if allowance is None:
+            return
+        retry_ms = allowance.take(messages, self._monotonic())
+        if retry_ms:
+            what = "keeps as much" if allowance.is_full else "publishes as often"
+            raise LimitExceeded(f"The project of {shown(topic)} {what} as it may.", retry_ms=retry_ms)
+
+    async def _require_room(self, topic: TopicName, most: int) -> None:
+        if await self._store.topic_count(project_of(topic)) >= most:
+            raise LimitExceeded(f"The project of {shown(topic)} has {most} topics, as many as it may.")
+
     async def run(self) -> None:
-        """Trim all topics, a bounded number of steps a tick, until cancelled."""
+        """Trim all topics, a bounded number of steps a tick, until cancelled. One node does it for all."""
+        await self._repeat(self.trim_some, "trimming")
+
+    async def watch_limits(self) -> None:
+        """Learn what projects may publish, until cancelled. Each node does it for itself."""
+        await self._repeat(self.learn_limits, "learning limits")
+
+    async def _repeat(self, work: Callable[[], Awaitable[object]], name: str) -> None:
         while True:
             await self._sleep(TRIM_SECONDS * random.uniform(0.8, 1.2))
             try:
                 async with asyncio.timeout(TICK_TIMEOUT_SECONDS):
-                    await self.trim_some()
+                    await work()
             except (HeadraceError, TimeoutError) as refusal:
-                log.warning("trimming goes on later", extra={"reason": str(refusal) or "it took too long"})
+                log.warning("%s goes on later", name, extra={"reason": str(refusal) or "it took too long"})
             except Exception:
-                log.exception("trimming failed")
+                log.exception("%s failed", name)
+
+    async def learn_limits(self) -> None:
+        """Take note of all projects' limits on publishing, and of what those keep that may not keep everything."""
+        projects = await self._store.projects()
+        for project in projects:
+            retained = None
+            if effective_limits(project.limits, self._defaults.limits).retained_bytes is not None:
+                with suppress(UnknownProject):
+                    retained = sum(topic.bytes for topic in await self._store.topics(project.name))
+            self._allow(project, retained_bytes=retained)
+        for name in set(self._allowances) - {project.name for project in projects}:
+            del self._allowances[name]
 
     async def trim_some(self, *, max_calls: int = TRIM_CALLS_A_TICK) -> int:
         """Take the next steps of the current round over all topics, a new one if it is over; return messages removed.
@@ -194,6 +263,22 @@ class Catalog:
                     retention = effective(topic.retention, project.retention, self._defaults.retention)
                     self._round.append((topic.name, retention))
 
+    def _allow(self, project: ProjectInfo, *, retained_bytes: int | None = None) -> None:
+        """Take note of a project's limits on publishing, and of what it keeps where that was just counted."""
+        limits = effective_limits(project.limits, self._defaults.limits)
+        if limits.publish_per_second is None and limits.retained_bytes is None:
+            self._allowances.pop(project.name, None)
+            return
+        allowance = self._allowances.get(project.name)
+        if allowance is None or allowance.rate != limits.publish_per_second:
+            fresh = Allowance(limits.publish_per_second, self._monotonic())
+            fresh.is_full = allowance is not None and allowance.is_full
+            allowance = self._allowances[project.name] = fresh
+        if limits.retained_bytes is None:
+            allowance.is_full = False
+        elif retained_bytes is not None:
+            allowance.is_full = retained_bytes > limits.retained_bytes
+
     async def _project_on_use(self, project: ProjectName) -> ProjectInfo:
         try:
             return await self._settings_of(project)
@@ -223,6 +308,7 @@ class Catalog:
             # The first in a dict is the one put in longest ago.
             del self._settings[next(iter(self._settings))]
         self._settings[project.name] = (self._monotonic() + SETTINGS_SECONDS, project)
+        self._allow(project)
         return project
 
 
@@ -239,6 +325,17 @@ def _checked(retention: Retention) -> Retention:
 
 def _checked_project(project: ProjectInfo) -> ProjectInfo:
     _checked(project.retention)
+    limits = project.limits
+    for bound, name in (
+        (limits.topics, "topics"),
+        (limits.subscriptions, "subscriptions"),
+        (limits.retained_bytes, "retained_bytes"),
+    ):
+        if bound is not None and not 0 <= bound <= MAX_EPOCH:
+            raise InvalidRequest(f"The limit {name} must be 0 to {MAX_EPOCH}, not {bound}.")
+    rate = limits.publish_per_second
+    if rate is not None and not LEAST_RATE <= rate <= MAX_EPOCH:
+        raise InvalidRequest(f"The limit publish_per_second must be {LEAST_RATE} to {MAX_EPOCH}, not {rate}.")
     if len(project.description.encode(errors="replace")) > MAX_DESCRIPTION_BYTES:
         raise InvalidRequest(f"A project's description has at most {MAX_DESCRIPTION_BYTES} bytes.")
     return project

@@ -135,7 +135,10 @@ class _Lane:
 
 
 class Publisher:
-    """Checks, merges and appends publishes, and answers each exactly once within `limits.append_seconds`."""
+    """Checks, merges and appends publishes, and answers each exactly once within `limits.append_seconds`.
+
+    `admit` raises `LimitExceeded` where a topic's project may not publish so many messages now; it does not wait.
+    """
 
     def __init__(
         self,
@@ -146,6 +149,7 @@ class Publisher:
         monotonic: Callable[[], float],
         limits: PublishLimits | None = None,
         gate: Gate | None = None,
+        admit: Callable[[TopicName, int], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -154,6 +158,7 @@ class Publisher:
         self._monotonic = monotonic
         self._limits = limits if limits is not None else PublishLimits()
         self._gate = gate
+        self._admit = admit
         self._sleep = sleep
         self._lanes: dict[TopicName, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -168,6 +173,8 @@ class Publisher:
         """
         try:
             append, size = self._checked(request)
+            if self._admit is not None:
+                self._admit(request.topic, len(request.messages))
             lane = self._admitted(request.topic, size)
         except HeadraceError as refusal:
             self._observer.published(refusal.code, len(request.messages))

@@ -7,13 +7,13 @@ whose attempts are used up. Rights were checked by the caller.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from broker.acks import AckId, ack_of, parse_ack
+from broker.acks import AckId, ack_of, check_kind, parse_acks
 from broker.deadletters import DeadLetters
-from broker.errors import InvalidRequest, OutOfBounds, UnknownTopic, WrongKind
+from broker.errors import InvalidRequest, LimitExceeded, OutOfBounds, UnknownTopic, WrongKind
 from broker.messages import Entry
 from broker.names import ProjectName, SubscriptionName, TopicName, project_of, shown
 from broker.ports import FromTime
@@ -27,7 +27,7 @@ from broker.redelivery import (
     retry_delay_ms,
     sort,
 )
-from broker.store.base import Store
+from broker.store.base import ProjectLimits, Store
 from broker.store.subscriptions import (
     DEFAULT_ACK_DEADLINE_S,
     LEASE_ENTRIES,
@@ -51,11 +51,11 @@ from broker.waiting import Waiting
 PULL_BYTES = 8 * 1024 * 1024
 """Envelope bytes of one pull (one larger message goes alone): bounds the answer and the script's time."""
 
-MAX_ACKS = 10_000
-"""Ack ids of one call."""
-
 MAX_WAIT_SECONDS = 60.0
 """The longest that one pull waits, whatever its caller asks."""
+
+PROJECT_SUBSCRIPTIONS = 10_000
+"""Subscriptions of one project where neither it nor the node says otherwise."""
 
 MAX_LOOKS = 10
 """Script calls of one look that finds nothing but messages to bury or to pass over; the next look goes on."""
@@ -114,7 +114,10 @@ class SubscriptionsStore(Store, SubscriptionStore, Protocol):
 
 
 class Subscriptions:
-    """What the rooms of the gateway call. `jitter` gives numbers in 0..1, `monotonic` is in seconds."""
+    """What the rooms of the gateway call. `jitter` gives numbers in 0..1, `monotonic` is in seconds.
+
+    `limits_of` says how many subscriptions a project may have, where that is not `PROJECT_SUBSCRIPTIONS`.
+    """
 
     def __init__(
         self,
@@ -124,12 +127,14 @@ class Subscriptions:
         *,
         monotonic: Callable[[], float],
         jitter: Callable[[], float] = random.random,
+        limits_of: Callable[[ProjectName], Awaitable[ProjectLimits]] | None = None,
     ) -> None:
         self._store = store
         self._dead_letters = dead_letters
         self._waiting = waiting
         self._monotonic = monotonic
         self._jitter = jitter
+        self._limits_of = limits_of
         self._known = Recall(monotonic=monotonic)
 
     # What there is.
@@ -139,12 +144,14 @@ class Subscriptions:
     ) -> SubscriptionInfo:
         """Begin at the topic's end: only later messages are seen. An ack deadline of 0 is the default one.
 
-        Raises `InvalidRequest`, `UnknownTopic` (the dead-letter topic's too), `AlreadyExists`. Then nothing was made.
+        Raises `InvalidRequest`, `UnknownTopic` (the dead-letter topic's too), `AlreadyExists`, `LimitExceeded`. Then no
+        subscription was made.
         """
         if project_of(name) != project_of(topic):
             raise InvalidRequest(f"{shown(topic)} is a topic of another project than {shown(name)}.")
         settings = replace(settings, ack_deadline_s=settings.ack_deadline_s or DEFAULT_ACK_DEADLINE_S)
         await self._check(settings, topic)
+        await self._require_room(project_of(name))
         return self._known.remember(await self._store.create_subscription(name, topic, settings))
 
     async def get(self, name: SubscriptionName) -> SubscriptionInfo:
@@ -173,6 +180,12 @@ class Subscriptions:
         self._known.forget(name)
         await self._store.delete_subscription(name)
         self._waiting.ring(name)
+
+    async def _require_room(self, project: ProjectName) -> None:
+        most = (await self._limits_of(project)).subscriptions if self._limits_of is not None else None
+        most = PROJECT_SUBSCRIPTIONS if most is None else most
+        if await self._store.subscription_count(project) >= most:
+            raise LimitExceeded(f"The project {project} has {most} subscriptions, as many as it may.")
 
     async def _check(self, settings: SubscriptionSettings, topic: TopicName) -> None:
         check_settings(settings, topic)
@@ -257,9 +270,9 @@ class Subscriptions:
 
         Raises `UnknownSubscription`, `InvalidRequest` (none, too many, or an ack id of the other kind), `UnknownTopic`.
         """
-        read = _read(acks)
+        read = parse_acks(acks)
         known = await self._recall(name)
-        _check_kind(read, known.settings.kind)
+        check_kind(read, known.settings.kind)
         if known.settings.kind is SubscriptionKind.CURSOR:
             return await self._store.ack_cursor(name, max(ack.offset for ack in read))
         settled = await self.settle(name, [Ack(ack.offset, ack.token) for ack in read])
@@ -275,7 +288,7 @@ class Subscriptions:
         """
         if delay_ms is not None:
             check_delay(delay_ms)
-        read = _read(acks)
+        read = parse_acks(acks)
         settings = await self._shared(name, read)
         nacks = [
             Nack(ack.offset, ack.token, self._delay_ms(settings, ack) if delay_ms is None else delay_ms) for ack in read
@@ -295,7 +308,7 @@ class Subscriptions:
         check_deadline(deadline_s)
         if deadline_s == 0:
             return await self.nack(name, acks)
-        read = _read(acks)
+        read = parse_acks(acks)
         await self._shared(name, read)
         return await self.settle(name, [Extend(ack.offset, ack.token, deadline_s * 1000) for ack in read])
 
@@ -321,7 +334,7 @@ class Subscriptions:
         settings = (await self._recall(name)).settings
         if settings.kind is not SubscriptionKind.SHARED:
             raise WrongKind("Messages of a cursor are neither given back nor extended one by one.")
-        _check_kind(read, settings.kind)
+        check_kind(read, settings.kind)
         return settings
 
     # Moving.
@@ -371,14 +384,3 @@ class Subscriptions:
 
 def deliveries_of(leased: Leased) -> tuple[Delivery, ...]:
     return tuple(Delivery(lease.entry, lease.attempt, ack_of(lease)) for lease in leased.leases)
-
-
-def _read(acks: Sequence[str]) -> list[AckId]:
-    if not 1 <= len(acks) <= MAX_ACKS:
-        raise InvalidRequest(f"A call settles 1 to {MAX_ACKS} messages, not {len(acks)}.")
-    return [parse_ack(ack) for ack in acks]
-
-
-def _check_kind(read: Sequence[AckId], kind: SubscriptionKind) -> None:
-    if any(bool(ack.token) != (kind is SubscriptionKind.SHARED) for ack in read):
-        raise InvalidRequest(f"This is no ack id of a {kind.value} subscription.")

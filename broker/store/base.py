@@ -127,6 +127,18 @@ class TopicInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectLimits:
+    """What a project may have and do. None inherits the node's; where that is None too there is no limit."""
+
+    topics: int | None = None
+    subscriptions: int | None = None
+    publish_per_second: float | None = None
+    """Messages a second, on each node."""
+    retained_bytes: int | None = None
+    """Envelope bytes in all its topics; above it publishes are refused until retention has taken enough."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectInfo:
     name: ProjectName
     created_ms: int
@@ -135,6 +147,7 @@ class ProjectInfo:
     auto_create_topics: bool = False
     retention: Retention = Retention()
     created_by: str = ""
+    limits: ProjectLimits = ProjectLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +210,7 @@ class Store(Protocol):
     async def projects(self) -> list[ProjectInfo]: ...
 
     async def configure_project(self, project: ProjectInfo) -> ProjectInfo:
-        """Replace description, auto-creation and retention. Raises `UnknownProject`."""
+        """Replace description, auto-creation, retention and limits. Raises `UnknownProject`."""
 
     async def delete_project(self, project: ProjectName) -> None:
         """Delete its topics, then the project. Raises `UnknownProject`; `default` raises `InvalidName`."""

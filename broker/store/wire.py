@@ -24,6 +24,7 @@ from broker.store.base import (
     AppendRequest,
     IdempotencyKey,
     ProjectInfo,
+    ProjectLimits,
     PublisherSequence,
     ReplyError,
     Retention,
@@ -113,7 +114,7 @@ def read_topic_info(topic: TopicName, reply: Sequence[object]) -> TopicInfo:
 
 def pack_project(project: ProjectInfo, nonce: bytes) -> bytes:
     """Return a project's record. The nonce makes it the writer's own, so that a repeated write finds its own work."""
-    retention = project.retention
+    retention, limits = project.retention, project.limits
     record: bytes = msgpack.packb(
         [
             project.created_ms,
@@ -123,6 +124,7 @@ def pack_project(project: ProjectInfo, nonce: bytes) -> bytes:
             [retention.max_messages, retention.max_bytes, retention.max_age_ms],
             project.created_by,
             nonce,
+            [limits.topics, limits.subscriptions, limits.publish_per_second, limits.retained_bytes],
         ]
     )
     return record
@@ -134,8 +136,13 @@ def read_project(name: ProjectName, record: bytes | None) -> ProjectInfo:
         if name != DEFAULT_PROJECT:
             raise UnknownProject(f"The project {name} does not exist.")
         return ProjectInfo(name, 0, 0)
-    created_ms, modified_ms, description, auto_create, limits, created_by, _ = msgpack.unpackb(record)
-    return ProjectInfo(name, created_ms, modified_ms, description, auto_create, Retention(*limits), created_by)
+    created_ms, modified_ms, description, auto_create, retention, created_by, _, *rest = msgpack.unpackb(record)
+    limits = (
+        ProjectLimits(*rest[0]) if rest else ProjectLimits()
+    )  # Records written before there were limits end earlier.
+    return ProjectInfo(
+        name, created_ms, modified_ms, description, auto_create, Retention(*retention), created_by, limits
+    )
 
 
 def refusal(error: ReplyError) -> HeadraceError:

@@ -16,13 +16,21 @@ from broker.catalog import (
     Catalog,
     CatalogDefaults,
 )
-from broker.errors import AlreadyExists, InvalidName, InvalidRequest, Unavailable, UnknownProject, UnknownTopic
+from broker.errors import (
+    AlreadyExists,
+    InvalidName,
+    InvalidRequest,
+    LimitExceeded,
+    Unavailable,
+    UnknownProject,
+    UnknownTopic,
+)
 from broker.messages import Kind, Message, pack
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName
 from broker.observe import Silent
 from broker.positions import MAX_EPOCH
 from broker.retention import NODE_RETENTION
-from broker.store.base import AppendRequest, ProjectInfo, Retention, TopicInfo, Trimmed
+from broker.store.base import AppendRequest, ProjectInfo, ProjectLimits, Retention, TopicInfo, Trimmed
 from broker.store.memory import MemoryStore
 
 SHOP = ProjectName("shop")
@@ -330,3 +338,165 @@ async def test_the_trimmer_survives_a_redis_that_is_away() -> None:
         await house.catalog.run()
     assert await house.kept(NEWS) == 1
     assert all(TRIM_SECONDS * 0.8 <= wait <= TRIM_SECONDS * 1.2 for wait in waits)
+
+
+# Limits of a project.
+
+
+async def test_first_use_makes_no_more_topics_than_a_project_may_have() -> None:
+    house = House(AutoCreate.ALL)
+    house.catalog = Catalog(
+        house.store,
+        monotonic=lambda: house.now,
+        defaults=CatalogDefaults(auto_create=AutoCreate.ALL, auto_topics=2),
+    )
+    for name in "ab":
+        await house.catalog.create_on_use(TopicName(f"shop/{name}"))
+    with pytest.raises(LimitExceeded):
+        await house.catalog.create_on_use(TopicName("shop/c"))
+    await house.catalog.create_on_use(TopicName("other/c"))
+    # Whoever manages topics is not held to what first use may do.
+    await house.catalog.create_topic(TopicName("shop/c"))
+
+
+async def test_a_project_has_no_more_topics_than_it_may() -> None:
+    catalog = House(AutoCreate.ALL).catalog
+    await catalog.create_project(a_project(limits=ProjectLimits(topics=1)))
+    await catalog.create_topic(ORDERS)
+    for make in (catalog.create_topic, catalog.create_on_use):
+        with pytest.raises(LimitExceeded):
+            await make(TopicName("shop/more"))
+    await catalog.delete_topic(ORDERS)
+    await catalog.create_on_use(TopicName("shop/more"))
+
+
+async def test_the_nodes_limits_hold_where_a_project_has_none() -> None:
+    house = House()
+    limits = ProjectLimits(topics=5, subscriptions=6)
+    catalog = Catalog(house.store, monotonic=lambda: house.now, defaults=CatalogDefaults(limits=limits))
+    await catalog.create_project(a_project(limits=ProjectLimits(topics=7)))
+    assert await catalog.limits_of(SHOP) == ProjectLimits(topics=7, subscriptions=6)
+    assert await catalog.limits_of(DEFAULT_PROJECT) == limits
+
+
+async def test_a_project_publishes_no_faster_than_it_may() -> None:
+    house = House()
+    await house.catalog.create_project(a_project(limits=ProjectLimits(publish_per_second=2)))
+    for _ in range(2):
+        house.catalog.admit(ORDERS, 1)
+    with pytest.raises(LimitExceeded) as refusal:
+        house.catalog.admit(ORDERS, 1)
+    assert refusal.value.retry_ms == 1
+    house.catalog.admit(NEWS, 1_000_000)
+    house.now += 0.5
+    house.catalog.admit(ORDERS, 1)
+
+
+async def test_asking_for_a_project_gives_it_no_new_allowance() -> None:
+    house = House()
+    await house.catalog.create_project(a_project(limits=ProjectLimits(publish_per_second=1)))
+    house.catalog.admit(ORDERS, 1)
+    await house.catalog.project(SHOP)
+    with pytest.raises(LimitExceeded):
+        house.catalog.admit(ORDERS, 1)
+
+
+async def test_other_nodes_learn_of_limits_in_time() -> None:
+    house = House()
+    other = house.another(AutoCreate.NONE)
+    await house.catalog.create_project(a_project(limits=ProjectLimits(publish_per_second=1)))
+    other.admit(ORDERS, 5)
+    await other.learn_limits()
+    other.admit(ORDERS, 5)
+    with pytest.raises(LimitExceeded):
+        other.admit(ORDERS, 1)
+    await house.catalog.configure_project(a_project())
+    await other.learn_limits()
+    other.admit(ORDERS, 1)
+
+
+async def test_a_project_that_keeps_too_much_publishes_no_more_until_it_keeps_less() -> None:
+    house = House()
+    await house.catalog.create_project(a_project(limits=ProjectLimits(retained_bytes=100)))
+    await house.catalog.create_topic(ORDERS, Retention(max_messages=3))
+    await house.fill(ORDERS, 10, size=50)
+    house.catalog.admit(ORDERS, 1)
+    await house.catalog.learn_limits()
+    with pytest.raises(LimitExceeded):
+        house.catalog.admit(ORDERS, 1)
+    # Asked in between, it is as full as when it was counted.
+    await house.catalog.project(SHOP)
+    with pytest.raises(LimitExceeded):
+        house.catalog.admit(ORDERS, 1)
+    await house.catalog.configure_topic(ORDERS, Retention(max_messages=1))
+    await house.catalog.trim_some()
+    await house.catalog.learn_limits()
+    house.catalog.admit(ORDERS, 1)
+
+
+async def test_a_limit_that_is_lifted_counts_at_once() -> None:
+    house = House()
+    await house.catalog.create_project(a_project(limits=ProjectLimits(retained_bytes=0, publish_per_second=1)))
+    await house.catalog.create_topic(ORDERS)
+    await house.fill(ORDERS, 1)
+    await house.catalog.learn_limits()
+    with pytest.raises(LimitExceeded):
+        house.catalog.admit(ORDERS, 1)
+    await house.catalog.configure_project(a_project(limits=ProjectLimits(publish_per_second=9)))
+    house.catalog.admit(ORDERS, 9)
+    await house.catalog.delete_project(SHOP)
+    house.catalog.admit(ORDERS, 9)
+
+
+async def test_a_project_that_another_node_deleted_has_no_limits_left() -> None:
+    house = House()
+    other = house.another(AutoCreate.NONE)
+    await house.catalog.create_project(a_project(limits=ProjectLimits(publish_per_second=1)))
+    await other.delete_project(SHOP)
+    await house.catalog.learn_limits()
+    assert not house.catalog._allowances
+
+
+async def test_limits_are_watched_through_a_redis_that_is_away() -> None:
+    house = House()
+    ticks = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal ticks
+        ticks += 1
+        assert 0.8 * TRIM_SECONDS <= seconds <= 1.2 * TRIM_SECONDS
+        if ticks == 4:
+            raise asyncio.CancelledError
+
+    asked = 0
+
+    async def projects() -> list[ProjectInfo]:
+        nonlocal asked
+        asked += 1
+        raise (Unavailable(), RuntimeError("a defect"), Unavailable())[asked - 1]
+
+    house.store.projects = projects  # type: ignore[method-assign]
+    catalog = Catalog(house.store, monotonic=lambda: house.now, sleep=sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await catalog.watch_limits()
+    assert asked == 3
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ProjectLimits(topics=-1),
+        ProjectLimits(subscriptions=-1),
+        ProjectLimits(retained_bytes=MAX_EPOCH + 1),
+        ProjectLimits(publish_per_second=0),
+        ProjectLimits(publish_per_second=-1.0),
+        ProjectLimits(publish_per_second=float("nan")),
+        ProjectLimits(publish_per_second=float("inf")),
+    ],
+)
+async def test_limits_out_of_range_are_refused(limits: ProjectLimits) -> None:
+    catalog = House().catalog
+    with pytest.raises(InvalidRequest):
+        await catalog.create_project(a_project(limits=limits))
+    with pytest.raises(InvalidRequest):
+        await catalog.configure_project(a_project(DEFAULT_PROJECT, limits=limits))

@@ -12,6 +12,7 @@ from broker.errors import (
     HeadraceError,
     InvalidRequest,
     KeyConflict,
+    LimitExceeded,
     OutOfMemory,
     TooLarge,
     Unavailable,
@@ -611,3 +612,25 @@ async def test_torn_down_while_it_waits_to_try_again_each_is_answered_once() -> 
         task.cancel()
     assert isinstance((await house.answered(1))[0], UnknownOutcome)
     assert house.publisher._requests == house.publisher._bytes == 0
+
+
+async def test_a_project_beyond_its_limits_is_refused_before_anything_is_sent() -> None:
+    house = await a_house()
+    asked: list[tuple[TopicName, int]] = []
+
+    def admit(topic: TopicName, messages: int) -> None:
+        asked.append((topic, messages))
+        if topic == OTHER:
+            raise LimitExceeded(retry_ms=77)
+
+    house.publisher = Publisher(
+        house.store, house.catalog, observer=house.observer, monotonic=time.monotonic, admit=admit
+    )
+    house.submit(PublishRequest(OTHER, (text("a"), text("b"))))
+    house.submit(PublishRequest(TOPIC, (text("c"),)))
+    refused, appended = await house.answered(2)
+    assert isinstance(refused, LimitExceeded)
+    assert refused.retry_ms == 77
+    assert isinstance(appended, Appended)
+    assert asked == [(OTHER, 2), (TOPIC, 1)]
+    assert await house.payloads(OTHER) == []

@@ -6,9 +6,12 @@ from dataclasses import replace
 import pytest
 from subscribing import DEAD, MAIL, ORDERS, Shop, acks, idle, texts
 
+from broker import subscriptions
+from broker.acks import MAX_ACKS
 from broker.errors import (
     AlreadyExists,
     InvalidRequest,
+    LimitExceeded,
     OutOfBounds,
     UnknownSubscription,
     UnknownTopic,
@@ -18,7 +21,7 @@ from broker.names import ProjectName, SubscriptionName, TopicName
 from broker.ports import FromTime
 from broker.positions import Position
 from broker.recall import KNOWN_SECONDS
-from broker.store.base import Retention
+from broker.store.base import ProjectLimits, Retention
 from broker.store.subscriptions import (
     SETTLE_ENTRIES,
     CursorAck,
@@ -27,7 +30,7 @@ from broker.store.subscriptions import (
     SubscriptionKind,
     SubscriptionSettings,
 )
-from broker.subscriptions import MAX_ACKS, MAX_WAIT_SECONDS, Offsets
+from broker.subscriptions import MAX_WAIT_SECONDS, Offsets
 
 CURSOR = SubscriptionKind.CURSOR
 SHARED = SubscriptionKind.SHARED
@@ -110,6 +113,24 @@ async def test_a_policy_is_changed_and_a_kind_is_not(shop: Shop) -> None:
         await shop.subscriptions.configure(MAIL, replace(settings, ack_deadline_s=-1))
     with pytest.raises(WrongKind):
         await shop.subscriptions.configure(MAIL, replace(settings, kind=CURSOR))
+
+
+async def test_a_project_has_so_many_and_no_more(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def limits_of(project: ProjectName) -> ProjectLimits:
+        return ProjectLimits(subscriptions=1)
+
+    monkeypatch.setattr(subscriptions, "PROJECT_SUBSCRIPTIONS", 2)
+    more = SubscriptionName("default/more")
+    for name in (MAIL, PRESS):
+        await shop.subscribe(name)
+    with pytest.raises(LimitExceeded):
+        await shop.subscribe(more)
+    await shop.subscriptions.delete(PRESS)
+    shop.subscriptions._limits_of = limits_of
+    with pytest.raises(LimitExceeded):
+        await shop.subscribe(more)
+    await shop.subscriptions.delete(MAIL)
+    await shop.subscribe(more)
 
 
 async def test_what_is_deleted_is_unknown_to_every_verb(shop: Shop) -> None:

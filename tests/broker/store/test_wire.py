@@ -1,5 +1,6 @@
 """What the scripts take and answer, from and to values."""
 
+import msgpack
 import pytest
 from logs import envelope, keyed, numbered, request
 
@@ -16,7 +17,7 @@ from broker.messages import Entry, Kind, Message
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName
 from broker.positions import Link, LogState, Position
 from broker.store import wire
-from broker.store.base import SEQUENCE_WINDOW, Appended, ProjectInfo, ReplyError, Retention, TopicInfo
+from broker.store.base import SEQUENCE_WINDOW, Appended, ProjectInfo, ProjectLimits, ReplyError, Retention, TopicInfo
 
 
 def test_requests_name_their_fields_first() -> None:
@@ -82,13 +83,21 @@ def test_a_topic_is_read() -> None:
 
 
 def test_a_project_is_written_and_read() -> None:
-    project = ProjectInfo(ProjectName("p"), 1, 2, "ü", True, Retention(1, None, 3), "me")
+    project = ProjectInfo(
+        ProjectName("p"), 1, 2, "ü", True, Retention(1, None, 3), "me", ProjectLimits(4, None, 2.5, 5)
+    )
     record = wire.pack_project(project, b"n")
     assert wire.read_project(project.name, record) == project
     assert record != wire.pack_project(project, b"o")
     assert wire.read_project(DEFAULT_PROJECT, None) == ProjectInfo(DEFAULT_PROJECT, 0, 0)
     with pytest.raises(UnknownProject):
         wire.read_project(ProjectName("p"), b"")
+
+
+def test_a_project_from_before_there_were_limits_has_none() -> None:
+    record = msgpack.packb([1, 2, "text", True, [1, None, 3], "me", b"n"])
+    expected = ProjectInfo(ProjectName("p"), 1, 2, "text", True, Retention(1, None, 3), "me")
+    assert wire.read_project(ProjectName("p"), record) == expected
 
 
 @pytest.mark.parametrize(
