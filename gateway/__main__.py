@@ -162,6 +162,7 @@ def compose(config: Config, redis: Substrate) -> Parts:
         "topology": topology.serve,
         "bus": bus.serve,
         "hub": hub.run,
+        "limits": catalog.watch_limits,
         "consumers": context.consumers.run,
         "users": context.auth.run,
     }
@@ -191,7 +192,9 @@ def _services(
 ) -> Context:
     """Build what the rooms are given, on top of log and records."""
     waiting, clock = Waiting(listening), time.monotonic
-    subscriptions = Subscriptions(store, DeadLetters(store, catalog), waiting, monotonic=clock)  # type: ignore[arg-type, unused-ignore]
+    subscriptions = Subscriptions(
+        store, DeadLetters(store, catalog), waiting, monotonic=clock, limits_of=catalog.limits_of
+    )
     # Without a key of the operator's no token outlives the node: a check of the configuration asks for one.
     vault = Vault(config.secret_key or Secret(secrets.token_hex(32)))
     accounts = Accounts(records, vault, require_project=catalog.project)
@@ -200,7 +203,13 @@ def _services(
         config=config,
         hub=hub,
         publisher=Publisher(
-            store, catalog, observer=metrics, monotonic=clock, limits=config.limits.publishing, gate=schemas
+            store,
+            catalog,
+            observer=metrics,
+            monotonic=clock,
+            limits=config.limits.publishing,
+            gate=schemas,
+            admit=catalog.admit,
         ),
         catalog=catalog,
         subscriptions=subscriptions,
