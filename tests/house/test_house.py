@@ -28,6 +28,7 @@ ROOMS = ["realtime", "sse", "ams", "admin"]
 
 PURE = [
     "broker/acks.py",
+    "broker/allowance.py",
     "broker/avro.py",
     "broker/errors.py",
     "broker/idempotency.py",
