@@ -3,6 +3,9 @@
 with nodes.node() as node:                       # embedded engine, fresh data, a free port
     node.kill(); node.restart()                  # same port, same data
     node.kill_engine()                           # kill -9 of its Valkey
+
+with nodes.on(server, count=2) as (a, b):        # two nodes on one Redis, with the same secrets
+    a.pause(); a.resume()                        # SIGSTOP, SIGCONT
 """
 
 import os
@@ -18,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
-from servers import free_port
+from servers import Cluster, Server, free_port
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -28,11 +31,13 @@ POLL_SECONDS = 0.05
 class Node:
     """One node's process, its address, and a token that may do everything."""
 
-    def __init__(self, data: Path, *, options: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, *, options: tuple[str, ...] = (), env: dict[str, str] | None = None, token: str = ""
+    ) -> None:
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.token = secrets.token_hex(16)
+        self.token = token or secrets.token_hex(16)
         self.headers = {"x-api-key": self.token}
         self._options = options
         self._env = {"HEADRACE_SERVICE_TOKEN": self.token, **(env or {})}
@@ -82,6 +87,13 @@ class Node:
         self._child.kill()
         self._child.wait()
 
+    def pause(self) -> None:
+        """SIGSTOP: its sockets stay open, nobody reads them."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def terminate(self) -> int:
         """SIGTERM; returns the exit status."""
         assert self._child is not None
@@ -110,6 +122,7 @@ class Node:
     def end(self) -> None:
         """End whatever still runs of this node."""
         if self._child is not None and self._child.poll() is None:
+            self.resume()
             self.terminate()
         pid = self.engine_pid()
         if pid is not None:
@@ -126,4 +139,25 @@ def node(*, options: tuple[str, ...] = (), env: dict[str, str] | None = None) ->
         yield started
     finally:
         started.end()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def on(redis: Server | Cluster, *, count: int, env: dict[str, str] | None = None) -> Iterator[list[Node]]:
+    """Run `count` nodes, named n0, n1, ..., on one Redis; all take the same token."""
+    root = Path(tempfile.mkdtemp(prefix="headrace-nodes-"))
+    token = secrets.token_hex(16)
+    shared = {"HEADRACE_SECRET_KEY": secrets.token_hex(32), "HEADRACE_REDIS": redis.url, **(env or {})}
+    started = [
+        Node(root / f"n{number}", options=("--name", f"n{number}"), env=shared, token=token) for number in range(count)
+    ]
+    try:
+        for one in started:
+            one.start()
+        for one in started:
+            one.await_ready()
+        yield started
+    finally:
+        for one in started:
+            one.end()
         shutil.rmtree(root, ignore_errors=True)
