@@ -2,7 +2,9 @@
 
 import orjson
 
+from broker.acls import Resource
 from broker.errors import AlreadyExists, HeadraceError
+from broker.names import local_of
 from broker.schema_catalog import read_reference
 from broker.store.base import TopicInfo
 from gateway.ams import errors, wire
@@ -43,20 +45,18 @@ async def show(request: Request) -> bytes:
 
 
 async def delete(request: Request) -> bytes:
-    """Made again, it has no schema."""
+    """Made again, it has neither schema nor access list."""
     await request.catalog.delete_topic(request.target.topic)
     await request.context.schemas.detach(request.target.topic)
+    await request.context.accounts.drop_acl(request.project, Resource.TOPIC, local_of(request.target.topic))
     return b""
 
 
 async def index(request: Request) -> bytes:
     """A caller that is no operator sees the topics that its patterns cover, and `totalSize` counts those."""
     page = wire.read_page(request.query.get("pageSize", ""), request.query.get("pageToken", ""))
-    seen = [
-        t
-        for t in await request.catalog.topics(request.target.project)
-        if sees_topic(request.caller, request.project, t.name)
-    ]
+    found = await request.catalog.topics(request.project)
+    seen = [topic for topic in found if sees_topic(request.caller, request.project, topic.name)]
     shown, token = wire.cut_page(seen, page, key=_age)
     bound = await request.context.schemas.schemas_of(request.project)
     topics = [wire.topic_document(topic, bound.get(topic.name)) for topic in shown]
