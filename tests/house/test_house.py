@@ -51,6 +51,7 @@ PURE = [
     "cluster/letters.py",
     "cluster/membership.py",
     "cluster/outage.py",
+    "gateway/ams/profiles.py",
     "gateway/ams/wire.py",
     "gateway/framing.py",
     "gateway/origins.py",
