@@ -80,7 +80,8 @@ async def test_what_one_node_takes_the_other_delivers(two: Two) -> None:
     ):
         for number in range(100):
             await publisher.publish(TOPIC, text=str(number))
-        seen = [(await anext(subscription)).data for _ in range(100)]
+        messages = aiter(subscription)
+        seen = [(await anext(messages)).data for _ in range(100)]
     assert seen == [b"%d" % number for number in range(100)]
 
 
