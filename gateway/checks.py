@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from broker.errors import HeadraceError
 from broker.rights import check_patterns
 from gateway.origins import LOOPBACK_HOSTS, parse_origin
+from gateway.outgoing import read_networks
 
 if TYPE_CHECKING:
     from gateway.config import Config
@@ -24,7 +25,7 @@ Finding = tuple[str, str]
 
 def contradictions(config: "Config") -> Iterator[Finding]:
     """Yield everything that does not hold. No sentence quotes a secret."""
-    for check in (_secrets, _redis, _names, _origins, _anonymous, _jwks, _sizes):
+    for check in (_secrets, _redis, _names, _origins, _anonymous, _jwks, _push, _sizes):
         yield from check(config)
 
 
@@ -103,6 +104,15 @@ def _jwks(config: "Config") -> Iterator[Finding]:
             "auth.jwks_url",
             "must be https: (auth.jwks_plain_http allows http, and whoever is on the way to forge keys)",
         )
+
+
+def _push(config: "Config") -> Iterator[Finding]:
+    try:
+        read_networks(config.push.allowed_networks)
+    except ValueError as error:
+        yield "push.allowed_networks", f"must be networks such as 10.1.0.0/16: {error}"
+    if not all(port.isascii() and port.isdecimal() and 0 < int(port) < 65_536 for port in config.push.ports):
+        yield "push.ports", "must be port numbers"
 
 
 def _sizes(config: "Config") -> Iterator[Finding]:

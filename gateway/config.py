@@ -34,6 +34,7 @@ from gateway.options import (
     options_of,
     read_value,
 )
+from gateway.outgoing import OutgoingRules, read_networks
 
 __all__ = ["Auth", "Config", "ConfigError", "Embedded", "Limits", "Log", "Mistake", "Secret", "explain", "load"]
 
@@ -154,6 +155,27 @@ class RetentionDefaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """Deliveries to endpoints that tenants name, and where those may be (`gateway.outgoing`)."""
+
+    enabled: bool = option(True, "Deliver push subscriptions; without it asking for one is refused.")
+    plain_http: bool = option(False, "Allow endpoints of http://, whose messages and secrets anybody on the way reads.")
+    allowed_networks: tuple[str, ...] = option(
+        (), "Addresses that endpoints may have although they are not public, such as 10.1.0.0/16."
+    )
+    ports: tuple[str, ...] = option((), "Ports that endpoints may have; empty: any.")
+
+    @property
+    def outgoing(self) -> OutgoingRules:
+        """What outgoing requests are held to."""
+        return OutgoingRules(
+            plain_http=self.plain_http,
+            networks=read_networks(self.allowed_networks),
+            ports=frozenset(map(int, self.ports)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
     """The engine that a node without `redis` starts for itself."""
 
@@ -198,6 +220,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     auth: Auth = field(default_factory=Auth)
     retention: RetentionDefaults = field(default_factory=RetentionDefaults)
+    push: Push = field(default_factory=Push)
     embedded: Embedded = field(default_factory=Embedded)
     log: Log = field(default_factory=Log)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -320,6 +343,7 @@ def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
         limits=Limits(**given("limits")),
         auth=Auth(**given("auth")),
         retention=RetentionDefaults(**given("retention")),
+        push=Push(**given("push")),
         embedded=Embedded(**given("embedded")),
         log=Log(**given("log")),
         sources=sources,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.checks import MIN_SECRET_KEY_CHARS, MIN_SERVICE_TOKEN_CHARS, contradictions
-from gateway.config import Auth, Config, Limits
+from gateway.config import Auth, Config, Limits, Push
 from gateway.options import Secret
 
 TOKEN = Secret("t" * MIN_SERVICE_TOKEN_CHARS)
@@ -41,6 +41,7 @@ GOOD: list[dict[str, Any]] = [
     {"auth": Auth(jwks_url="http://[::1]:1/keys")},
     {"auth": Auth(jwks_url="http://id/keys", jwks_plain_http=True)},
     {"auth": Auth(anonymous_subscribe=("public/*",))},
+    {"push": Push(allowed_networks=("10.0.0.0/8", "fd00::/8", "127.0.0.1"), ports=("443", "8443"))},
     {"name": "node-1.a_b"},
     {"prefix": "p" * 32},
 ]
@@ -56,6 +57,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"redis": Secret("mysql://host")}, "redis"),
     ({"redis": Secret("redis://host:port")}, "redis"),
     ({"redis": Secret("redis://[::1")}, "redis"),
+    ({"push": Push(allowed_networks=("10.0.0.1/8",))}, "push.allowed_networks"),
+    ({"push": Push(allowed_networks=("inside",))}, "push.allowed_networks"),
+    ({"push": Push(ports=("0",))}, "push.ports"),
+    ({"push": Push(ports=("https",))}, "push.ports"),
+    ({"push": Push(ports=("65536",))}, "push.ports"),
     ({"host": ""}, "host"),
     ({"data": ""}, "data"),
     ({"prefix": ""}, "prefix"),
