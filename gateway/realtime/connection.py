@@ -9,19 +9,16 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Coroutine
 from functools import partial
 from secrets import token_urlsafe
 from sys import intern
 
 from broker.errors import (
     AlreadySubscribed,
-    Expired,
     Forbidden,
     HeadraceError,
     LimitExceeded,
     NotSubscribed,
-    Unauthorized,
     Unavailable,
     UnknownTopic,
 )
@@ -30,20 +27,28 @@ from broker.ports import Placed
 from broker.publish import PublishRequest
 from broker.rights import Principal
 from broker.store.base import Appended, IdempotencyKey, PublisherSequence
-from gateway.context import Context
 from gateway.handshake import Opening
 from gateway.realtime import frames
+from gateway.realtime.consuming import Consuming
 from gateway.realtime.errors import CloseCode, for_the_wire
-from gateway.realtime.frames import Json, Msgpack, Node, RealtimeDialect
-from gateway.realtime.wire import Hello, Ping, Publish, Refused, Request, RequestId, Subscribe, Unsubscribe
+from gateway.realtime.frames import Json
+from gateway.realtime.shared import Shared
+from gateway.realtime.wire import (
+    Consume,
+    Hello,
+    Ping,
+    Publish,
+    Refused,
+    Request,
+    RequestId,
+    Subscribe,
+    Unsubscribe,
+)
 from gateway.session import Bucket
-from gateway.websocket import Services, WebSocket
+from gateway.websocket import WebSocket
 
 SUBSCRIBE_SECONDS = 30.0
 """A last bound on a subscribe; the hub's own deadlines are shorter."""
-
-AUTHENTICATE_SECONDS = 10.0
-"""How long the keys of a hello's token may take to be fetched."""
 
 Following = Subscribe | Unsubscribe | Publish
 """Requests that name a topic."""
@@ -51,39 +56,23 @@ Following = Subscribe | Unsubscribe | Publish
 log = logging.getLogger(__name__)
 
 
-class Shared:
-    """What all realtime sockets of a node share."""
-
-    def __init__(self, context: Context, node: Services, welcome: Node) -> None:
-        self.context = context
-        self.node = node
-        self.welcome = welcome
-        self.dialects: dict[str, RealtimeDialect] = {d.subprotocol: d for d in (Json(), Msgpack())}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run `work`, which ends by itself and deals with its own errors."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
 class Connection(WebSocket):
     """One client. To the hub it is a `Subscriber`."""
 
     __slots__ = (
         "_authenticated",
-        "_authenticating",
         "_bucket",
+        "_consumption",
         "_opened",
-        "_principal",
         "_shared",
         "_topics",
         "_unanswered",
         "_unauthenticated_bytes",
         "_waiting",
+        "authenticating",
         "connection",
         "dialect",
+        "principal",
     )
 
     face = "realtime"
@@ -93,15 +82,20 @@ class Connection(WebSocket):
         self._shared = shared
         self.dialect = shared.dialects[opening.subprotocol or Json.subprotocol]
         self.connection = token_urlsafe(12)
-        self._principal = opening.principal
+        self.principal = opening.principal
         self._authenticated = opening.authenticated or opening.principal.has_rights
-        self._authenticating = False
+        self.authenticating = False
         self._opened = shared.node.wheel.now
         self._topics: set[TopicName] = set()
         self._waiting: dict[TopicName, deque[Following]] | None = None
         self._unanswered = 0
         self._unauthenticated_bytes = 0
         self._bucket: Bucket | None = None
+        self._consumption: Consuming | None = None
+
+    def start(self) -> None:
+        super().start()
+        self._shared.context.auth.watch(self, self.principal)
 
     def greeting(self) -> bytes:
         return frames.welcome(self.dialect, self.connection, self._shared.welcome)
@@ -128,21 +122,26 @@ class Connection(WebSocket):
     def on_gone(self) -> None:
         self._waiting = None
         self._shared.context.hub.leave(self)
+        self._shared.context.auth.unwatch(self, self.principal)
+        if self._consumption is not None:
+            self._consumption.leave()
 
     def on_writable(self) -> None:
         self._shared.context.hub.resume(self)
+        if self._consumption is not None:
+            self._consumption.resume()
 
     def overdue(self) -> tuple[int, str] | None:
         if not self._authenticated and self._credential_due() <= 0:
             return CloseCode.NO_CREDENTIAL, "No credential came in time."
-        if self._principal.has_expired(self._shared.context.now_ms()):
+        if self.principal.has_expired(self._shared.context.now_ms()):
             return CloseCode.TOKEN_EXPIRED, "The token has expired."
         return None
 
     def due_in(self) -> float:
         if not self._authenticated:
             return self._credential_due() * self.node.wheel.grain_seconds
-        expires_ms = self._principal.expires_ms
+        expires_ms = self.principal.expires_ms
         if expires_ms is None:
             return math.inf
         return max(expires_ms - self._shared.context.now_ms(), 0) / 1000
@@ -156,11 +155,15 @@ class Connection(WebSocket):
 
     def _receive(self, request: Request | Refused) -> None:
         if isinstance(request, Refused):
-            self._refuse(request.id, request.error)
+            self.refuse(request.id, request.error)
         elif isinstance(request, Ping):
             self.answer(frames.pong(self.dialect, request.id))
         elif isinstance(request, Hello):
-            self._hello(request)
+            self._shared.admission.receive(self, request)
+        elif isinstance(request, Consume):
+            self._consumption = self._consumption or Consuming(self, self._shared.consuming)
+            self._consumption.receive(request)
+            self._regulate_requests()
         elif self._waiting is not None and request.topic in self._waiting:
             self._waiting[request.topic].append(request)
             self._regulate_requests()
@@ -175,23 +178,23 @@ class Connection(WebSocket):
         else:
             self._unsubscribe(request)
 
-    def _refuse(self, id_: RequestId, error: HeadraceError) -> None:
+    def refuse(self, id_: RequestId, error: HeadraceError) -> None:
         error = for_the_wire(error, authenticated=self._authenticated)
         self.node.metrics.refused(error.code)
         self.answer(frames.error(self.dialect, id_, error))
 
     def _publish(self, request: Publish) -> None:
         try:
-            self._principal.require_publish(request.topic)
+            self.principal.require_publish(request.topic)
             self._take_rate()
         except HeadraceError as error:
-            self._refuse(request.id, error)
+            self.refuse(request.id, error)
             return
         once: IdempotencyKey | PublisherSequence | None = None
         if request.publisher is not None:
-            once = PublisherSequence(self._principal.name, request.publisher, request.sequence)
+            once = PublisherSequence(self.principal.name, request.publisher, request.sequence)
         elif request.key is not None:
-            once = IdempotencyKey(self._principal.name, request.key)
+            once = IdempotencyKey(self.principal.name, request.key)
         self._unanswered += 1
         if self._unanswered >= self.node.limits.in_flight_publishes:
             self.hold()
@@ -207,7 +210,7 @@ class Connection(WebSocket):
         if isinstance(outcome, Appended):
             self.answer(self.dialect.published(id_, outcome))
         else:
-            self._refuse(id_, outcome)
+            self.refuse(id_, outcome)
         self._regulate_requests()
 
     def _take_rate(self) -> None:
@@ -220,25 +223,37 @@ class Connection(WebSocket):
         if wait:
             raise LimitExceeded(f"At most {rate:g} publishes a second are taken.", retry_ms=math.ceil(wait * 1000))
 
+    # What consuming asks of its connection.
+
+    @property
+    def followed(self) -> int:
+        """How many topics it follows."""
+        return len(self._topics)
+
+    def request_done(self) -> None:
+        """One request less is open."""
+        self._regulate_requests()
+
     def _regulate_requests(self) -> None:
         """Read on while few enough requests are open."""
-        waiting = self._waiting
+        waiting, consuming = self._waiting, self._consumption
         held = sum(map(len, waiting.values())) + len(waiting) if waiting else 0
+        held += consuming.open if consuming is not None else 0
         if self._unanswered + held >= self.node.limits.in_flight_publishes:
             self.hold()
-        elif self._busy and not self._authenticating:
+        elif self._busy and not self.authenticating:
             self.release()
 
     def _subscribe(self, request: Subscribe) -> None:
         try:
-            self._principal.require_subscribe(request.topic)
+            self.principal.require_subscribe(request.topic)
             if request.topic in self._topics:
                 raise AlreadySubscribed()
             most = self.node.limits.subscriptions_per_connection
-            if len(self._topics) >= most:
-                raise LimitExceeded(f"A connection follows {most} topics at most.")
+            if self.followed + (self._consumption.count if self._consumption is not None else 0) >= most:
+                raise LimitExceeded(f"A connection follows and consumes {most} topics and subscriptions at most.")
         except HeadraceError as error:
-            self._refuse(request.id, error)
+            self.refuse(request.id, error)
             return
         # Thousands of connections follow the same topic: one string for all of them.
         topic = TopicName(intern(request.topic))
@@ -265,7 +280,7 @@ class Connection(WebSocket):
             return
         if error is not None:
             self._topics.discard(topic)
-            self._refuse(request.id, error)
+            self.refuse(request.id, error)
         self._end_if_forbidden(topic)
         self._resume_requests(topic)
 
@@ -286,7 +301,7 @@ class Connection(WebSocket):
 
     def _unsubscribe(self, request: Unsubscribe) -> None:
         if request.topic not in self._topics:
-            self._refuse(request.id, NotSubscribed())
+            self.refuse(request.id, NotSubscribed())
             return
         self._leave(request.topic)
         self.answer(frames.ok(self.dialect, request.id))
@@ -305,65 +320,36 @@ class Connection(WebSocket):
 
     # Credentials.
 
-    def _hello(self, request: Hello) -> None:
-        if request.token is None:
-            self.answer(frames.ok(self.dialect, request.id))
-            return
-        try:
-            principal = self._shared.context.auth.known(request.token)
-        except Unauthorized as error:
-            self._refuse_token(request.id, error)
-            return
-        if principal is not None:
-            self._admit(request.id, principal)
-            return
-        self._authenticating = True
-        self.hold()
-        self._shared.spawn(self._authenticate(request.id, request.token))
-
-    async def _authenticate(self, id_: RequestId, token: str) -> None:
-        outcome: Principal | HeadraceError
-        try:
-            async with asyncio.timeout(AUTHENTICATE_SECONDS):
-                outcome = await self._shared.context.auth.authenticate(token)
-        except HeadraceError as error:
-            outcome = error
-        except Exception:
-            log.exception("a token could not be read")
-            outcome = Unavailable("The keys of the token could not be fetched.")
-        self._authenticating = False
-        if self.closing:
-            return
-        if isinstance(outcome, Unauthorized):
-            self._refuse_token(id_, outcome)
-        elif isinstance(outcome, HeadraceError):
-            self._refuse(id_, outcome)
-        else:
-            self._admit(id_, outcome)
-        self._regulate_requests()
-
-    def _refuse_token(self, id_: RequestId, error: Unauthorized) -> None:
-        # Never back to anonymous rights: a caller that shows a credential means it.
-        self._refuse(id_, error)
-        if isinstance(error, Expired):
-            self.close(CloseCode.TOKEN_EXPIRED, "The token has expired.")
-        else:
-            self.close(CloseCode.TOKEN_REFUSED, "The token was refused.")
-
-    def _admit(self, id_: RequestId, principal: Principal) -> None:
-        self._principal = principal
+    def admit(self, principal: Principal) -> None:
+        """The caller has shown a credential that holds."""
+        auth = self._shared.context.auth
+        auth.unwatch(self, self.principal)
+        auth.watch(self, principal)
         self._authenticated = True
-        self.answer(frames.ok(self.dialect, id_))
+        self._review(principal)
+        self.node.wheel.arm(self, min(self.node.limits.ping_seconds, self.due_in()))
+
+    def on_principal(self, principal: Principal | None) -> None:
+        """The caller is a user whose rights have changed; None: its token is known no more."""
+        if principal is not None:
+            self._review(principal)
+        elif not self.closing:
+            self.close(CloseCode.TOKEN_REFUSED, "The token was revoked.")
+
+    def _review(self, principal: Principal) -> None:
+        """Go on with other rights, and end what they do not grant."""
+        self.principal = principal
         for topic in list(self._topics):
             # One that is being placed is looked at when it is.
             if not (self._waiting and topic in self._waiting):
                 self._end_if_forbidden(topic)
-        self.node.wheel.arm(self, min(self.node.limits.ping_seconds, self.due_in()))
+        if self._consumption is not None:
+            self._consumption.review()
 
     def _end_if_forbidden(self, topic: TopicName) -> None:
         """End a subscription that a newer token does not grant."""
         try:
-            self._principal.require_subscribe(topic)
+            self.principal.require_subscribe(topic)
         except Forbidden as error:
             if topic in self._topics:
                 self._leave(topic)

@@ -4,8 +4,9 @@ import asyncio
 
 from gateway.context import Context
 from gateway.handshake import Front, Handshake, Opening
-from gateway.realtime.connection import Connection, Shared
+from gateway.realtime.connection import Connection
 from gateway.realtime.frames import Node
+from gateway.realtime.shared import Shared
 from gateway.session import Census, Outbox, Wheel
 from gateway.websocket import Services
 

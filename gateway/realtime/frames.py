@@ -6,19 +6,21 @@ every subscriber as it stands. Pure.
 """
 
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import msgpack
 import orjson
 
 from broker.errors import HeadraceError
 from broker.messages import Entry, Kind
-from broker.names import TopicName
+from broker.names import SubscriptionName, TopicName
 from broker.ports import Placed
 from broker.positions import Position, Range, Recovery
 from broker.store.base import Appended
+from broker.store.subscriptions import Settled
+from broker.subscriptions import Delivery
 from gateway.framing import framed
 from gateway.realtime.wire import Refused, Request, RequestId, read_json, read_msgpack
 
@@ -30,6 +32,15 @@ TEXT = 0x81
 
 BINARY = 0x82
 """First byte of an unfragmented binary frame."""
+
+FIX_MAP = 0x80
+"""First byte of a MessagePack map of up to 15 keys, whose number is added."""
+
+MESSAGE_KEYS = 7
+"""Of a `message` in MessagePack, without `attributes`."""
+
+DELIVERY_KEYS = 7
+"""Of one delivery, likewise."""
 
 Map = dict[str, object]
 
@@ -48,6 +59,15 @@ class Node:
     in_flight: int
 
 
+class Attached(NamedTuple):
+    """A subscription that a connection consumes. `window` in messages, `ack_deadline_s` is how long a lease lasts."""
+
+    subscription: SubscriptionName
+    topic: TopicName
+    window: int
+    ack_deadline_s: int
+
+
 class RealtimeDialect(Protocol):
     """`broker.hub.Dialect`, and the answers."""
 
@@ -57,6 +77,7 @@ class RealtimeDialect(Protocol):
     def read(self, data: bytes) -> Request | Refused: ...
     def message(self, topic: TopicName, entry: Entry) -> bytes: ...
     def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes: ...
+    def delivery(self, attached: Attached, deliveries: Sequence[Delivery]) -> bytes: ...
     def published(self, id_: RequestId, appended: Appended) -> bytes: ...
     def frame(self, fields: Map) -> bytes: ...
 
@@ -87,6 +108,23 @@ def subscribed(dialect: RealtimeDialect, id_: RequestId, placed: Placed) -> byte
     return dialect.frame(_answer("subscribed", id_) | place | way)
 
 
+def attached(dialect: RealtimeDialect, id_: RequestId, attached: Attached) -> bytes:
+    return dialect.frame(_answer("attached", id_) | attached._asdict())
+
+
+def settled(
+    dialect: RealtimeDialect, id_: RequestId, subscription: SubscriptionName, refused: Mapping[str, Settled]
+) -> bytes:
+    """Answer a request that settles deliveries; `refused` says of which acks it came to nothing, and why."""
+    told = [{"ack": ack, "code": why.value} for ack, why in refused.items()]
+    return dialect.frame(_answer("settled", id_) | {"subscription": subscription, "refused": told})
+
+
+def released(dialect: RealtimeDialect, subscription: SubscriptionName, why: HeadraceError) -> bytes:
+    """An `error` that names its subscription: nothing is delivered from it any more."""
+    return dialect.frame({"op": "error"} | _refusal(why) | {"subscription": subscription})
+
+
 def error(dialect: RealtimeDialect, id_: RequestId, refusal: HeadraceError) -> bytes:
     return dialect.frame(_answer("error", id_) | _refusal(refusal))
 
@@ -113,20 +151,17 @@ class Json:
 
     def message(self, topic: TopicName, entry: Entry) -> bytes:
         prefix = self._prefixes.get(topic) or self._prefix(topic)
-        message, position = entry.message, entry.position
-        attributes = b',"attributes":%b' % orjson.dumps(dict(message.attributes)) if message.attributes else b""
-        return framed(
-            TEXT,
-            b'%b%d,"offset":%d,"time":%d,%b%b}'
-            % (
-                prefix,
-                position.epoch,
-                position.offset,
-                entry.time_ms,
-                _payload(message.kind, message.payload),
-                attributes,
-            ),
+        return framed(TEXT, prefix + _from_epoch(entry))
+
+    def delivery(self, attached: Attached, deliveries: Sequence[Delivery]) -> bytes:
+        prefix = b'{"op":"delivery","subscription":%b,"topic":%b,"deliveries":['
+        parts = (
+            b'{"ack":%b,"attempt":%d,"epoch":' % (orjson.dumps(delivery.ack), delivery.attempt)
+            + _from_epoch(delivery.entry)
+            for delivery in deliveries
         )
+        names = orjson.dumps(attached.subscription), orjson.dumps(attached.topic)
+        return framed(TEXT, prefix % names + b",".join(parts) + b"]}")
 
     def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes:
         return self.frame(_gap(topic, recovery, missing))
@@ -164,9 +199,25 @@ class Msgpack:
 
     def message(self, topic: TopicName, entry: Entry) -> bytes:
         prefix = self._prefixes.get(topic) or self._prefix(topic)
+        return framed(BINARY, b"".join(self._parts(MESSAGE_KEYS, prefix, entry)))
+
+    def delivery(self, attached: Attached, deliveries: Sequence[Delivery]) -> bytes:
+        pack = self._pack
+        parts = [
+            b"\x84" + pack("op") + pack("delivery"),
+            pack("subscription") + pack(attached.subscription) + pack("topic") + pack(attached.topic),
+            pack("deliveries") + _array_header(len(deliveries)),
+        ]
+        for delivery in deliveries:
+            keys = pack("ack") + pack(delivery.ack) + pack("attempt") + pack(delivery.attempt) + pack("epoch")
+            parts += self._parts(DELIVERY_KEYS, keys, delivery.entry)
+        return framed(BINARY, b"".join(parts))
+
+    def _parts(self, keys: int, prefix: bytes, entry: Entry) -> list[bytes]:
+        """Return a map's header, the keys up to `epoch`, and an entry behind them; `keys` without its attributes."""
         pack, message = self._pack, entry.message
         parts = [
-            b"\x88" if message.attributes else b"\x87",
+            bytes((FIX_MAP + keys + bool(message.attributes),)),
             prefix,
             pack(entry.position.epoch),
             _PACKED_OFFSET,
@@ -178,7 +229,7 @@ class Msgpack:
         ]
         if message.attributes:
             parts += (_PACKED_ATTRIBUTES, pack(dict(message.attributes)))
-        return framed(BINARY, b"".join(parts))
+        return parts
 
     def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes:
         return self.frame(_gap(topic, recovery, missing))
@@ -196,6 +247,19 @@ _PACKED_OFFSET: bytes = msgpack.packb("offset")
 _PACKED_TIME: bytes = msgpack.packb("time")
 _PACKED_ATTRIBUTES: bytes = msgpack.packb("attributes")
 _PACKED_KINDS: dict[Kind, bytes] = {kind: b"".join(map(msgpack.packb, ("kind", kind.value, "data"))) for kind in Kind}
+
+
+def _array_header(count: int) -> bytes:
+    """Return what a MessagePack array of `count` items begins with."""
+    return bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2)
+
+
+def _from_epoch(entry: Entry) -> bytes:
+    """Return an entry's fields in JSON from the epoch's value on, and the end of their object."""
+    message, position = entry.message, entry.position
+    attributes = b',"attributes":%b' % orjson.dumps(dict(message.attributes)) if message.attributes else b""
+    payload = _payload(message.kind, message.payload)
+    return b'%d,"offset":%d,"time":%d,%b%b}' % (position.epoch, position.offset, entry.time_ms, payload, attributes)
 
 
 def _payload(kind: Kind, payload: bytes) -> bytes:

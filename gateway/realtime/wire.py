@@ -19,10 +19,9 @@ from broker.errors import (
     InvalidMessage,
     InvalidRequest,
     UnknownOperation,
-    Unsupported,
 )
 from broker.messages import MAX_ATTRIBUTES, Kind, Message
-from broker.names import TopicName, parse_topic, shown
+from broker.names import SubscriptionName, TopicName, parse_subscription, parse_topic, shown
 from broker.ports import FromTime, Last, Since
 from broker.positions import Position
 from broker.publish import Durability
@@ -45,6 +44,15 @@ MAX_PACKED_ITEMS = 10_000
 
 MAX_PARSED_TOPICS = 4096
 """Names whose parsing is remembered, at most 255 bytes each."""
+
+DEFAULT_WINDOW = 100
+MAX_WINDOW = 1000
+"""Of an `attach`: deliveries of one subscription that a connection may have unsettled."""
+
+MAX_ACKS = 1000
+"""Of one frame that settles deliveries."""
+
+MAX_ACK_BYTES = 255
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -80,6 +88,43 @@ class Publish(NamedTuple):
     durability: Durability | None
 
 
+class Attach(NamedTuple):
+    id: RequestId
+    subscription: SubscriptionName
+    window: int
+
+
+class Detach(NamedTuple):
+    id: RequestId
+    subscription: SubscriptionName
+
+
+class Ack(NamedTuple):
+    """Done with these deliveries."""
+
+    id: RequestId
+    subscription: SubscriptionName
+    acks: tuple[str, ...]
+
+
+class Nack(NamedTuple):
+    """Give them out again after `delay_ms`; None: as the subscription's retry policy says."""
+
+    id: RequestId
+    subscription: SubscriptionName
+    acks: tuple[str, ...]
+    delay_ms: int | None
+
+
+class Extend(NamedTuple):
+    """Keep them for `deadline_s` from now."""
+
+    id: RequestId
+    subscription: SubscriptionName
+    acks: tuple[str, ...]
+    deadline_s: int
+
+
 class Ping(NamedTuple):
     id: RequestId
 
@@ -89,7 +134,11 @@ class Refused(NamedTuple):
     error: HeadraceError
 
 
-Request = Hello | Subscribe | Unsubscribe | Publish | Ping
+Settle = Ack | Nack | Extend
+Consume = Attach | Detach | Settle
+"""Requests that name a durable subscription."""
+
+Request = Hello | Subscribe | Unsubscribe | Publish | Consume | Ping
 Fields = dict[str, object]
 
 
@@ -156,11 +205,40 @@ def _request(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]
     if op == "hello":
         token = _text(frame, "token", MAX_TOKEN_BYTES)
         return Hello(id_, token, _text(frame, "client", MAX_CLIENT_BYTES, least=0))
-    if op in ("attach", "detach", "ack", "nack", "extend"):
-        raise Unsupported("This server does not offer durable subscriptions on a socket.")
+    if op in ("attach", "detach"):
+        return _attachment(frame, id_, op)
+    if op in ("ack", "nack", "extend"):
+        return _settle(frame, id_, op)
     if isinstance(op, str):
         raise UnknownOperation(f"There is no operation {shown(op)}.")
     raise InvalidRequest("The key 'op' must name an operation.")
+
+
+def _attachment(frame: Fields, id_: RequestId, op: str) -> Attach | Detach:
+    subscription = _subscription(frame)
+    if op == "detach":
+        return Detach(id_, subscription)
+    return Attach(id_, subscription, _integer(frame.get("window", DEFAULT_WINDOW), "window", least=1, most=MAX_WINDOW))
+
+
+def _settle(frame: Fields, id_: RequestId, op: str) -> Settle:
+    subscription, acks = _subscription(frame), _acks(frame)
+    if op == "ack":
+        return Ack(id_, subscription, acks)
+    if op == "nack":
+        delay_ms = _integer(frame["delay_ms"], "delay_ms") if "delay_ms" in frame else None
+        return Nack(id_, subscription, acks, delay_ms)
+    return Extend(id_, subscription, acks, _integer(frame.get("deadline_s"), "deadline_s"))
+
+
+def _acks(frame: Fields) -> tuple[str, ...]:
+    acks = frame.get("acks")
+    if not isinstance(acks, list) or not 1 <= len(acks) <= MAX_ACKS:
+        raise InvalidRequest(f"'acks' is a list of 1 to {MAX_ACKS} strings.")
+    for ack in acks:
+        if not isinstance(ack, str) or not 1 <= len(ack.encode()) <= MAX_ACK_BYTES:
+            raise InvalidRequest(f"'acks' holds strings of 1 to {MAX_ACK_BYTES} bytes.")
+    return tuple(acks)
 
 
 def _publish(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]) -> Publish:
@@ -268,8 +346,13 @@ def _topic(frame: Fields) -> TopicName:
     return _parse_topic(_string(frame.get("topic"), "topic"))
 
 
+def _subscription(frame: Fields) -> SubscriptionName:
+    return _parse_subscription(_string(frame.get("subscription"), "subscription"))
+
+
 # A socket publishes to the same few topics: their names are looked up, not parsed again. Refusals are not kept.
 _parse_topic = lru_cache(maxsize=MAX_PARSED_TOPICS)(parse_topic)
+_parse_subscription = lru_cache(maxsize=MAX_PARSED_TOPICS)(parse_subscription)
 
 
 def _id(frame: Fields) -> RequestId:
@@ -305,8 +388,10 @@ def _string(value: object, name: str) -> str:
     return value
 
 
-def _integer(value: object, name: str, *, least: int = 0) -> int:
+def _integer(value: object, name: str, *, least: int = 0, most: int = MAX_INTEGER) -> int:
     # `type` and not `isinstance`: True is an int to Python, and nobody means it.
-    if type(value) is not int or not least <= value <= MAX_INTEGER:
-        raise InvalidRequest(f"'{name}' must be an integer from {least} to 2^53-1.")
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidRequest(
+            f"'{name}' must be an integer from {least} to {'2^53-1' if most == MAX_INTEGER else most}."
+        )
     return value

@@ -1,7 +1,7 @@
 /** Reading server frames, strictly: a malformed one throws `bad_frame`. Pure. */
 
 import { badFrame, errorOf, type HeadraceError } from "./errors.js";
-import { decodeBase64, Message, type Published, type Started } from "./messages.js";
+import { type Attached, decodeBase64, type Lease, Message, type Published, type Started } from "./messages.js";
 import type { Position, Range, Recovery } from "./positions.js";
 
 export type Frame = Record<string, unknown>;
@@ -92,6 +92,34 @@ export function readError(frame: Frame): HeadraceError {
   const retry = frame["retry_ms"];
   const reason = asText(frame["reason"] ?? "");
   return errorOf(asText(frame["code"]), reason, retry === undefined ? undefined : asInteger(retry, 0));
+}
+
+export function readSubscription(frame: Frame): string {
+  return asText(frame["subscription"]);
+}
+
+export function readAttached(frame: Frame): Attached {
+  return {
+    subscription: readSubscription(frame),
+    topic: readTopic(frame),
+    window: asInteger(frame["window"], 1),
+    ackDeadlineS: asInteger(frame["ack_deadline_s"], 0),
+  };
+}
+
+export function readDeliveries(frame: Frame): Lease[] {
+  const topic = readTopic(frame);
+  return asList(frame["deliveries"]).map((entry) => {
+    const fields = asMap(entry);
+    const message = readMessage({ ...fields, topic });
+    return { ack: asText(fields["ack"]), attempt: asInteger(fields["attempt"], 1), message };
+  });
+}
+
+/** The acks that were settled in vain, each with its code. */
+export function readRefused(frame: Frame): Map<string, string> {
+  const told = asList(frame["refused"] ?? []).map(asMap);
+  return new Map(told.map((entry) => [asText(entry["ack"]), asText(entry["code"])]));
 }
 
 export function readTopic(frame: Frame): string {

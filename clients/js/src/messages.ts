@@ -83,3 +83,18 @@ export function encodeBase64(data: Uint8Array): string {
 export function decodeBase64(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
+
+/** A message as it was delivered to a consumer. `ack` settles it, `attempt` counts from 1. */
+export interface Lease {
+  readonly ack: string;
+  readonly attempt: number;
+  readonly message: Message;
+}
+
+/** The answer to consuming a subscription. A lease lasts `ackDeadlineS` seconds unless it is extended. */
+export interface Attached {
+  readonly subscription: string;
+  readonly topic: string;
+  readonly window: number;
+  readonly ackDeadlineS: number;
+}

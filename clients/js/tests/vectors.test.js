@@ -13,7 +13,7 @@ const vectors = JSON.parse(readFileSync(new URL("../../../protocol/vectors.json"
 const NOW = 100_000;
 const bytesOf = (hex) => Uint8Array.from(Buffer.from(hex, "hex"));
 
-for (const { name, json, map, message } of vectors.server_frames.filter((vector) => vector.json !== undefined)) {
+for (const { name, json, map, message, messages } of vectors.server_frames.filter((vector) => vector.json !== undefined)) {
   test(`server frame: ${name}`, () => {
     const frame = frames.readFrame(json);
     if (!JSON.stringify(map).includes("$bytes")) assert.deepEqual(frame, map);
@@ -27,6 +27,13 @@ for (const { name, json, map, message } of vectors.server_frames.filter((vector)
     else if (frame.op === "error") {
       const { code, retryMs, message: reason } = frames.readError(frame);
       assert.deepEqual([code, reason, retryMs], [frame.code, frame.reason, frame.retry_ms]);
+    } else if (frame.op === "attached") assert.equal(frames.readAttached(frame).ackDeadlineS, frame.ack_deadline_s);
+    else if (frame.op === "delivery") {
+      const leases = frames.readDeliveries(frame);
+      assert.deepEqual(leases.map(({ ack, attempt }) => ({ ack, attempt })), frame.deliveries.map(({ ack, attempt }) => ({ ack, attempt })));
+      leases.forEach((lease, index) => checkMessage(lease.message, messages[index]));
+    } else if (frame.op === "settled") {
+      assert.deepEqual([...frames.readRefused(frame)], frame.refused.map(({ ack, code }) => [ack, code]));
     } else assert.ok(["ok", "pong"].includes(frame.op));
   });
 }

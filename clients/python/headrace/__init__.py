@@ -5,6 +5,7 @@
 
 from headrace.client import Client
 from headrace.connector import Refused, State
+from headrace.consumer import Consumer, Delivery
 from headrace.errors import (
     AlreadyExists,
     AlreadySubscribed,
@@ -19,12 +20,14 @@ from headrace.errors import (
     InvalidName,
     InvalidRequest,
     KeyConflict,
+    LeaseLost,
     LimitExceeded,
     NotSubscribed,
     OutOfMemory,
     PublishTimeout,
     QueueFull,
     ServerError,
+    SettleTimeout,
     StaleSequence,
     TooLarge,
     Unauthorized,
@@ -32,22 +35,27 @@ from headrace.errors import (
     UnknownOperation,
     UnknownOutcome,
     UnknownProject,
+    UnknownSubscription,
     UnknownTopic,
     Unsupported,
+    WrongKind,
 )
-from headrace.messages import Gap, Message, Published, Started
+from headrace.messages import Attached, Gap, Message, Published, Started
 from headrace.positions import Position, Range, Recovery, Since, parse_since
 from headrace.subscription import Subscription
 
 __all__ = [
     "AlreadyExists",
     "AlreadySubscribed",
+    "Attached",
     "BadFrame",
     "CallerError",
     "Client",
     "ClientClosed",
     "ClientError",
     "ConnectionFailed",
+    "Consumer",
+    "Delivery",
     "Forbidden",
     "Gap",
     "HeadraceError",
@@ -55,6 +63,7 @@ __all__ = [
     "InvalidName",
     "InvalidRequest",
     "KeyConflict",
+    "LeaseLost",
     "LimitExceeded",
     "Message",
     "NotSubscribed",
@@ -67,6 +76,7 @@ __all__ = [
     "Recovery",
     "Refused",
     "ServerError",
+    "SettleTimeout",
     "Since",
     "StaleSequence",
     "Started",
@@ -78,7 +88,9 @@ __all__ = [
     "UnknownOperation",
     "UnknownOutcome",
     "UnknownProject",
+    "UnknownSubscription",
     "UnknownTopic",
     "Unsupported",
+    "WrongKind",
     "parse_since",
 ]

@@ -9,14 +9,17 @@ import concurrent.futures
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from headrace import client as asynchronous
 from headrace.connector import State
+from headrace.consumer import Consumer as AsyncConsumer
+from headrace.consumer import Delivery as AsyncDelivery
 from headrace.credentials import Token
 from headrace.errors import ClientClosed
-from headrace.messages import Gap, Message, Started
+from headrace.messages import Attached, Gap, Message, Started
 from headrace.positions import Position, Since
 from headrace.subscription import Item
 from headrace.subscription import Subscription as AsyncSubscription
@@ -115,6 +118,14 @@ class Client:
 
         return Subscription(self, self.run(subscribe()))
 
+    def consume(self, subscription: str, *, window: int = asynchronous.DEFAULT_WINDOW) -> "Consumer":
+        """Consume a durable subscription; iterate the result. See `headrace.Client.consume`."""
+
+        async def consume() -> AsyncConsumer:
+            return self._client.consume(subscription, window=window)
+
+        return Consumer(self, self.run(consume()))
+
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
         """Run a coroutine in the client's thread; interrupting the wait (Ctrl-C) cancels it."""
         if self._loop is None:
@@ -187,6 +198,82 @@ class Subscription:
         """Follow no longer; what is queued is dropped. Idempotent."""
         self._fetched = []
         self._client.run(self._inner.close())
+
+
+class Consumer:
+    """An iterator of deliveries; see `headrace.Consumer`."""
+
+    def __init__(self, client: Client, inner: AsyncConsumer) -> None:
+        self._client = client
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._inner!r}>"
+
+    @property
+    def subscription(self) -> str:
+        return self._inner.subscription
+
+    def attached(self, *, timeout: float = 30.0) -> Attached:
+        """Wait until the server delivers."""
+        return self._client.run(self._inner.attached(timeout=timeout))
+
+    def __enter__(self) -> Self:
+        self.attached()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator["Delivery"]:
+        while (delivery := self._client.run(_next_of(self._inner))) is not None:
+            yield Delivery(self._client, delivery)
+
+    def close(self) -> None:
+        """Consume no longer; what is queued is given back. Idempotent."""
+        self._client.run(self._inner.close())
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery; its verbs wait for the server's answer. See `headrace.Delivery`."""
+
+    _client: Client
+    _inner: AsyncDelivery
+
+    @property
+    def message(self) -> Message:
+        return self._inner.message
+
+    @property
+    def attempt(self) -> int:
+        return self._inner.attempt
+
+    @property
+    def subscription(self) -> str:
+        return self._inner.subscription
+
+    def ack(self) -> None:
+        """It is done. Raises `LeaseLost` where the lease had ended."""
+        self._client.run(_awaited(self._inner.ack))
+
+    def nack(self, delay: float | None = None) -> None:
+        """Give it back, to be delivered again after `delay` seconds, or as the retry policy says."""
+        self._client.run(_awaited(lambda: self._inner.nack(delay)))
+
+    def extend(self, seconds: int) -> None:
+        """Keep it for `seconds` from now."""
+        self._client.run(_awaited(lambda: self._inner.extend(seconds)))
+
+
+async def _next_of(inner: AsyncConsumer) -> AsyncDelivery | None:
+    return inner.take() if await inner.wait() else None
+
+
+async def _awaited(settle: Callable[[], "asyncio.Future[None]"]) -> None:
+    await settle()
 
 
 async def _fetch(inner: AsyncSubscription) -> list[tuple[Item, Position | None]]:

@@ -17,12 +17,14 @@ from types import TracebackType
 from typing import Literal, Self
 
 from headrace.connector import Connector, State
+from headrace.consumer import Consumer
+from headrace.consumers import Consumers
 from headrace.credentials import Credentials, Token
 from headrace.dialects import DIALECTS
 from headrace.errors import ClientClosed, ConnectionFailed, HeadraceError, NotSubscribed, PublishTimeout, QueueFull
-from headrace.events import Answered, Arrived, Complained, Ended, Event
+from headrace.events import Answered, Arrived, Complained, Delivered, Ended, Event, Released, Settled
 from headrace.failover import Failover
-from headrace.messages import UNSET, Durability, Gap, Published, Started, Unset, payload_of
+from headrace.messages import UNSET, Attached, Durability, Gap, Published, Started, Unset, payload_of
 from headrace.positions import Since, checked_since
 from headrace.protocol import Protocol
 from headrace.subscription import Subscription
@@ -32,6 +34,9 @@ PUBLISH_TIMEOUT_S = 30.0
 
 CLOSE_TIMEOUT_S = 10.0
 """How long `close` waits for the answers to publishes by default."""
+
+DEFAULT_WINDOW = 100
+"""Deliveries of a subscription that are unsettled at once by default."""
 
 PARK_S = 5.0
 """How long the socket stays unread for a slow subscriber, before its topic alone is put aside."""
@@ -75,6 +80,12 @@ class Client:
             on_events=self._act,
             on_state=on_state,
         )
+        self._consumers = Consumers(
+            self._protocol.consumings,
+            check_open=self._check_open,
+            wake=self._connector.wake,
+            now=self._connector.now,
+        )
         self._subscriptions: dict[str, Subscription] = {}
         self._full: set[Subscription] = set()
         self._room: deque[asyncio.Future[None]] = deque()
@@ -83,6 +94,10 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._urls)}>"
+
+    @property
+    def _unanswered(self) -> int:
+        return self._protocol.unanswered + self._protocol.consumings.unanswered
 
     @property
     def state(self) -> State:
@@ -95,14 +110,14 @@ class Client:
         return self
 
     async def close(self, *, timeout: float = CLOSE_TIMEOUT_S) -> None:
-        """Wait up to `timeout` seconds for the answers to publishes, then close. Idempotent.
+        """Wait up to `timeout` seconds for the answers to publishes and acks, then close. Idempotent.
 
         Publishes without an answer fail with `ClientClosed`; iterations end once they have brought what is queued.
         """
         try:
             await self.flush(timeout=timeout)
         except TimeoutError:
-            logger.warning("closed with %d publishes unanswered", self._protocol.unanswered)
+            logger.warning("closed with %d publishes and acks unanswered", self._unanswered)
         finally:
             self._act(self._connector.fail(ClientClosed()))
             await self._connector.stop()
@@ -127,9 +142,9 @@ class Client:
             raise ConnectionFailed(f"No connection in {timeout:g} s: {self.state.reason or 'no answer'}.") from None
 
     async def flush(self, *, timeout: float = PUBLISH_TIMEOUT_S) -> None:
-        """Wait until every publish so far is answered, or raise `TimeoutError`."""
+        """Wait until every publish and every ack so far is answered, or raise `TimeoutError`."""
         async with asyncio.timeout(timeout):
-            while self._protocol.unanswered and self._connector.error is None:
+            while self._unanswered and self._connector.error is None:
                 self._all_answered.clear()
                 await self._all_answered.wait()
 
@@ -263,7 +278,7 @@ class Client:
             if not waiter.done():
                 waiter.set_result(None)
                 room -= 1
-        if not self._protocol.unanswered:
+        if not self._unanswered:
             self._all_answered.set()
 
     def subscribe(
@@ -283,6 +298,14 @@ class Client:
         self._subscriptions[topic] = subscription
         self._connector.wake()
         return subscription
+
+    def consume(self, subscription: str, *, window: int = DEFAULT_WINDOW) -> Consumer:
+        """Consume a shared durable subscription, `project/subscription`: iterate the result, and ack each delivery.
+
+        At most `window` deliveries are unsettled at once, 1 to 1000. Others may consume the same subscription, here
+        or over HTTP: each message is in one hand at a time, and comes again, perhaps to another, unless it is acked.
+        """
+        return self._consumers.consume(subscription, window=window)
 
     def _check_open(self) -> None:
         if self._connector.error is not None:
@@ -345,6 +368,8 @@ class Client:
                 case Ended(subscription, error):
                     subscription.end(None if isinstance(error, ClientClosed) else error)
                     self._forget(subscription)
+                case Attached() | Delivered() | Released() | Settled():
+                    self._consumers.act(event)
                 case Complained(error):
                     logger.warning("the server refused a frame: %s (%s)", error.reason, error.code)
         if events:

@@ -59,6 +59,25 @@ class UnknownProject(CallerError):
     sentence = "The project does not exist."
 
 
+class UnknownSubscription(CallerError):
+    code = "unknown_subscription"
+    sentence = "The subscription does not exist."
+
+
+class WrongKind(CallerError):
+    """Only `shared` subscriptions are consumed; a cursor is pulled over HTTP."""
+
+    code = "wrong_kind"
+    sentence = "The subscription is not of the kind that this needs."
+
+
+class LeaseLost(CallerError):
+    """A delivery was settled after its lease had ended: the message may be in other hands, or done."""
+
+    code = "lease_lost"
+    sentence = "The lease of this delivery is over."
+
+
 class AlreadyExists(CallerError):
     code = "already_exists"
     sentence = "It exists already."
@@ -149,6 +168,13 @@ class PublishTimeout(ClientError):
 
     code = "publish_timeout"
     sentence = "No answer came in time; it is not known whether the message was stored."
+
+
+class SettleTimeout(ClientError):
+    """No server answered to an ack, nack or extend. Without an ack the message is delivered again."""
+
+    code = "settle_timeout"
+    sentence = "No answer came in time; it is not known whether the delivery was settled."
 
 
 class QueueFull(ClientError):

@@ -4,7 +4,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from headrace.errors import HeadraceError
 from headrace.frames import Welcome
-from headrace.messages import Gap, Message, Published, Started
+from headrace.messages import Attached, Gap, Lease, Message, Published, Started
 from headrace.positions import Since
 
 P = TypeVar("P")
@@ -51,4 +51,25 @@ class Broken(NamedTuple):
     reason: str
 
 
-Event = Welcomed | Answered[P] | Arrived[F] | Ended[F] | Complained | Broken
+class Delivered(NamedTuple):
+    """Messages for the consumer of a subscription."""
+
+    subscription: str
+    leases: tuple[Lease, ...]
+
+
+class Released(NamedTuple):
+    """The consumer of a subscription is over, by the server's word."""
+
+    subscription: str
+    error: HeadraceError
+
+
+class Settled(NamedTuple):
+    """A settlement is over: done, or why it came to nothing."""
+
+    ticket: int
+    error: HeadraceError | None
+
+
+Event = Attached | Delivered | Released | Settled | Welcomed | Answered[P] | Arrived[F] | Ended[F] | Complained | Broken

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headrace.dialects import Frame
+from headrace.dialects import Dialect, Frame
 from headrace.errors import BadFrame, HeadraceError, error_of
-from headrace.messages import Published, Started
+from headrace.messages import Attached, Lease, Published, Started
 from headrace.positions import Position, Range, Recovery, checked_position
 
 MAX_MISSING = 10_000
@@ -77,6 +77,34 @@ def read_error(frame: Frame) -> HeadraceError:
     retry_ms = frame.get("retry_ms")
     checked = None if retry_ms is None else _integer(retry_ms, least=0)
     return error_of(_text(frame.get("code")), _text(frame.get("reason", "")), retry_ms=checked)
+
+
+def read_subscription(frame: Frame) -> str:
+    return _text(frame.get("subscription"))
+
+
+def read_attached(frame: Frame) -> Attached:
+    return Attached(
+        read_subscription(frame),
+        read_topic(frame),
+        _integer(frame.get("window"), least=1),
+        _integer(frame.get("ack_deadline_s"), least=0),
+    )
+
+
+def read_deliveries(frame: Frame, dialect: Dialect) -> tuple[Lease, ...]:
+    topic = read_topic(frame)
+    return tuple(_lease({**_map(entry), "topic": topic}, dialect) for entry in _list(frame.get("deliveries")))
+
+
+def _lease(entry: Frame, dialect: Dialect) -> Lease:
+    return Lease(_text(entry.get("ack")), _integer(entry.get("attempt"), least=1), dialect.message(entry))
+
+
+def read_refused(frame: Frame) -> dict[str, str]:
+    """Return the acks that were settled in vain, each with its code."""
+    told = [_map(entry) for entry in _list(frame.get("refused", []))]
+    return {_text(entry.get("ack")): _text(entry.get("code")) for entry in told}
 
 
 def read_topic(frame: Frame) -> str:

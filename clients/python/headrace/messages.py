@@ -73,6 +73,25 @@ class Published:
         return Position(self.epoch, self.offset)
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A message as it was delivered to a consumer. `ack` settles it."""
+
+    ack: str
+    attempt: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The answer to consuming a subscription. A lease lasts `ack_deadline_s` seconds unless it is extended."""
+
+    subscription: str
+    topic: str
+    window: int
+    ack_deadline_s: int
+
+
 class Unset:
     """Says that no `json` was given; `None` would be JSON's null."""
 

@@ -8,11 +8,12 @@ write what `outgoing` returns, and call `poll` when `next_due` says so.
 from collections.abc import Iterable, Mapping
 from typing import Generic
 
+from headrace.consuming import Consumings
 from headrace.dialects import Dialect, Frame
 from headrace.errors import BadFrame, HeadraceError, QueueFull, TooLarge, is_temporary
 from headrace.events import Answered, Broken, Complained, Event, F, P, Welcomed
 from headrace.followings import Followings
-from headrace.frames import Welcome, read_error, read_published, read_topic, read_welcome
+from headrace.frames import Welcome, read_error, read_published, read_subscription, read_topic, read_welcome
 from headrace.messages import Durability, Kind
 from headrace.outbox import Outbox, Pending
 from headrace.positions import Since
@@ -42,6 +43,7 @@ class Protocol(Generic[P, F]):
         self._requests = Requests(dialect)
         self._outbox: Outbox[P] = Outbox()
         self._followings: Followings[P, F] = Followings(self._requests)
+        self.consumings = Consumings(self._requests, dialect)
         self._welcomed = False
         self._heard_at = 0.0
         self._pinged_at: float | None = None
@@ -68,6 +70,7 @@ class Protocol(Generic[P, F]):
         self._requests.send({"op": "hello", "client": self._client})
         self._outbox.restart()
         self._followings.restart()
+        self.consumings.restart()
 
     def present(self, token: str) -> None:
         """Show a fresh token on the connection that there is. A refused one ends the connection."""
@@ -78,6 +81,7 @@ class Protocol(Generic[P, F]):
         self._pinged_at = None
         self._requests.close()
         self._followings.drop()
+        self.consumings.drop()
 
     def publish(
         self,
@@ -139,6 +143,7 @@ class Protocol(Generic[P, F]):
         """Return the frames to write now. Empty without a connection."""
         if not self._requests.connected:
             return []
+        self.consumings.flush()
         frames = self._requests.take()
         frames += self._outbox.release(in_flight=self.welcome.in_flight)
         return frames
@@ -168,6 +173,12 @@ class Protocol(Generic[P, F]):
                 self._followings.receive_subscribed(frame, events)
             case "gap":
                 self._followings.receive_gap(frame, events)
+            case "attached":
+                events += self.consumings.receive_attached(frame)
+            case "delivery":
+                events += self.consumings.receive_delivery(frame)
+            case "settled":
+                events += self.consumings.receive_settled(frame)
             case "error":
                 self._receive_error(frame, now, events)
             case "welcome":
@@ -185,8 +196,12 @@ class Protocol(Generic[P, F]):
         error, number = read_error(frame), number_of(frame)
         if "topic" in frame:
             self._followings.end(read_topic(frame), error, events)
+        elif "subscription" in frame:
+            events += self.consumings.end(read_subscription(frame), error)
         elif self._followings.receive_refusal(number, error, now, events):
             pass
+        elif (consumed := self.consumings.receive_refusal(number, error, now)) is not None:
+            events += consumed
         elif number in self._outbox.pending:
             self._receive_publish_error(number, error, now, events)
         elif number == NO_NUMBER:
@@ -205,6 +220,7 @@ class Protocol(Generic[P, F]):
         self._outbox.wake(now)
         events: list[Event[P, F]] = [Answered(entry.handle, error) for entry, error in self._outbox.expire(now)]
         self._followings.poll(now)
+        events += self.consumings.poll(now)
         if self._requests.connected:
             events += self._watch(now)
         return events
@@ -221,11 +237,12 @@ class Protocol(Generic[P, F]):
 
     def _patience(self) -> float:
         idle = self.welcome.ping_ms / 1000
-        return min(idle, IMPATIENT_PING_S) if self._outbox.pending or self._followings.are_owed else idle
+        owed = self._outbox.pending or self._followings.are_owed or self.consumings.are_owed
+        return min(idle, IMPATIENT_PING_S) if owed else idle
 
     def next_due(self, now: float) -> float | None:
         """Return when `poll` has something to do, in monotonic seconds."""
-        dues = [*self._followings.dues(), self._outbox.next_due(now)]
+        dues = [*self._followings.dues(), *self.consumings.dues(), self._outbox.next_due(now)]
         if self._requests.connected:
             dues.append(self._watch_due())
         return min((due for due in dues if due is not None), default=None)
@@ -243,4 +260,4 @@ class Protocol(Generic[P, F]):
             if entry:
                 events.append(Answered(entry.handle, error))
         self._followings.fail(error, events)
-        return events
+        return events + self.consumings.fail(error)

@@ -30,6 +30,8 @@ class ScriptedNode:
         self.received: list[dict[str, object]] = []
         self.answer: Callable[[dict[str, object]], dict[str, object] | None] = lambda frame: None
         """Returns a frame to send instead of doing what was asked."""
+        self.refused: dict[str, str] = {}
+        """Acks that are settled in vain, with their code."""
         self.refuse_status: int | None = None
         self.headers: list[dict[str, str]] = []
         self.spread_ms = 0
@@ -136,10 +138,37 @@ class ScriptedNode:
             case "unsubscribe":
                 self.topic(str(frame["topic"])).followers.discard(connection)
                 self._send(connection, {"op": "ok"})
+            case "attach":
+                self._send(connection, self._attached(frame))
+            case "ack" | "nack" | "extend":
+                refused = [{"ack": ack, "code": self.refused[ack]} for ack in frame["acks"] if ack in self.refused]  # type: ignore[attr-defined]
+                settled = {"op": "settled", "id": frame["id"], "subscription": frame["subscription"]}
+                self._send(connection, settled | {"refused": refused})
             case "ping":
                 self._send(connection, {"op": "pong"})
             case _:
                 self._send(connection, {"op": "ok"})
+
+    def _attached(self, frame: dict[str, object]) -> dict[str, object]:
+        names = {"subscription": frame["subscription"], "topic": "default/lines"}
+        return {"op": "attached", "id": frame["id"], **names, "window": frame["window"], "ack_deadline_s": 10}
+
+    def deliver(self, subscription: str, *offsets: int, attempt: int = 1) -> None:
+        """Send deliveries to every connection."""
+        deliveries = [
+            {
+                "ack": f"{offset}.{attempt}-t",
+                "attempt": attempt,
+                "epoch": EPOCH,
+                "offset": offset,
+                "time": offset,
+                "kind": "text",
+                "data": str(offset).encode(),
+            }
+            for offset in offsets
+        ]
+        frame = {"op": "delivery", "subscription": subscription, "topic": "default/lines", "deliveries": deliveries}
+        self.say(frame)
 
     def _publish(self, connection: ServerConnection, frame: dict[str, object]) -> None:
         topic = self.topic(str(frame["topic"]))

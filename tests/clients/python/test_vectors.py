@@ -11,10 +11,13 @@ from headrace.dialects import DIALECTS
 from headrace.events import Arrived, Ended
 from headrace.failover import Failover, Verdict, verdict_of_close
 from headrace.frames import (
+    read_attached,
+    read_deliveries,
     read_error,
     read_missing,
     read_published,
     read_recovery,
+    read_refused,
     read_started,
     read_topic,
     read_welcome,
@@ -71,8 +74,23 @@ def test_server_frames_are_read(case) -> None:
                     frame["reason"],
                     frame.get("retry_ms"),
                 )
+            case "attached" | "delivery" | "settled":
+                check_consumption(dialect, frame, case)
             case op:
                 assert op in ("ok", "pong")
+
+
+def check_consumption(dialect, frame, case) -> None:
+    match frame["op"]:
+        case "attached":
+            assert read_attached(frame).ack_deadline_s == frame["ack_deadline_s"]
+        case "delivery":
+            leases = read_deliveries(frame, dialect)
+            assert [lease.ack for lease in leases] == [entry["ack"] for entry in frame["deliveries"]]
+            for lease, content in zip(leases, case["messages"], strict=True):
+                check_message(lease.message, content)
+        case "settled":
+            assert read_refused(frame) == {entry["ack"]: entry["code"] for entry in frame["refused"]}
 
 
 def check_message(message, content) -> None:

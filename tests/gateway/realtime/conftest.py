@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 import sockets
 
-from broker.errors import Expired, HeadraceError, NotSubscribed, Unauthorized, Unavailable
+from broker.consumers import Consumer
+from broker.errors import Expired, HeadraceError, NotSubscribed, Unauthorized, Unavailable, UnknownSubscription
 from broker.messages import Entry, Kind, Message
-from broker.names import TopicName
+from broker.names import SubscriptionName, TopicName
 from broker.ports import Placed, Since, Subscriber
 from broker.positions import Position, Recovery
 from broker.publish import PublishRequest
 from broker.rights import Principal
 from broker.store.base import Appended
+from broker.store.subscriptions import Settled, SubscriptionSettings
+from broker.subscriptions import Delivery
+from gateway.bearers import Bearer
 from gateway.config import Config, Limits
 from gateway.handshake import Front
 from gateway.metrics import Metrics
@@ -76,6 +80,80 @@ class Hub:
             subscriber.write(subscriber.dialect.message(TopicName(topic), entry))
 
 
+class Subscriptions:
+    """Knows the subscriptions of project `default`, all on one topic."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def get(self, name: SubscriptionName) -> SimpleNamespace:
+        await self.gate.wait()
+        if not name.startswith("default/"):
+            raise UnknownSubscription()
+        return SimpleNamespace(topic=TopicName("default/lines"), settings=SubscriptionSettings(ack_deadline_s=30))
+
+
+class Consumers:
+    """Settles everything; a test delivers, and may say what becomes of an ack."""
+
+    def __init__(self) -> None:
+        self.attached: dict[tuple[SubscriptionName, Consumer], int] = {}
+        self.settled: list[tuple[object, ...]] = []
+        self.outcomes: dict[str, Settled] = {}
+        self.left: list[Consumer] = []
+        self.resumed: list[Consumer] = []
+        self.failure: HeadraceError | None = None
+
+    async def attach(self, consumer: Consumer, subscription: SubscriptionName, window: int) -> None:
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        self.attached[subscription, consumer] = window
+
+    def detach(self, consumer: Consumer, subscription: SubscriptionName) -> None:
+        del self.attached[subscription, consumer]
+
+    def leave(self, consumer: Consumer) -> None:
+        self.left.append(consumer)
+        self.attached = {key: window for key, window in self.attached.items() if key[1] is not consumer}
+
+    def resume(self, consumer: Consumer) -> None:
+        self.resumed.append(consumer)
+
+    async def acknowledge(self, consumer: Consumer, name: SubscriptionName, acks: Sequence[str]) -> list[Settled]:
+        return self._settle("ack", name, acks)
+
+    async def nack(
+        self, consumer: Consumer, name: SubscriptionName, acks: Sequence[str], *, delay_ms: int | None
+    ) -> list[Settled]:
+        return self._settle("nack", name, acks, delay_ms)
+
+    async def extend(
+        self, consumer: Consumer, name: SubscriptionName, acks: Sequence[str], *, deadline_s: int
+    ) -> list[Settled]:
+        return self._settle("extend", name, acks, deadline_s)
+
+    def _settle(self, verb: str, name: SubscriptionName, acks: Sequence[str], *more: int | None) -> list[Settled]:
+        if self.failure is not None:
+            raise self.failure
+        self.settled.append((verb, name, *acks, *more))
+        return [self.outcomes.get(ack, Settled.OK) for ack in acks]
+
+    def deliver(self, subscription: str, *offsets: int) -> None:
+        message = Message(Kind.TEXT, b"x")
+        deliveries = [Delivery(Entry(Position(EPOCH, n), 1755850000123, message), 1, f"{n}.1-t") for n in offsets]
+        for name, consumer in self.attached:
+            if name == subscription:
+                consumer.deliver(name, deliveries)
+
+    def end(self, subscription: str, reason: HeadraceError) -> None:
+        for name, consumer in [*self.attached]:
+            if name == subscription:
+                del self.attached[name, consumer]
+                consumer.subscription_ended(name, reason)
+
+
 class Publisher:
     """Answers at once with rising offsets, or holds the answers back."""
 
@@ -104,6 +182,13 @@ class Auth:
     anonymous: Principal = ANYBODY
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     failure: HeadraceError | None = None
+    watched: list[tuple[Bearer, Principal]] = field(default_factory=list)
+
+    def watch(self, bearer: Bearer, principal: Principal) -> None:
+        self.watched.append((bearer, principal))
+
+    def unwatch(self, bearer: Bearer, principal: Principal) -> None:
+        self.watched.remove((bearer, principal))
 
     def known(self, token: str) -> Principal | None:
         if token.startswith("fetch"):
@@ -133,6 +218,8 @@ class Node:
     port: int
     hub: Hub
     publisher: Publisher
+    subscriptions: Subscriptions
+    consumers: Consumers
     auth: Auth
     front: Front
     metrics: Metrics
@@ -153,13 +240,25 @@ async def running(auth: Auth | None = None, **limits: Any) -> AsyncIterator[Node
         config=config,
         hub=Hub(),
         publisher=Publisher(),
+        subscriptions=Subscriptions(),
+        consumers=Consumers(),
         auth=auth or Auth(),
         metrics=Metrics(),
         now_ms=lambda: clock[0],
     )
     door = front(context, grain_seconds=GRAIN_SECONDS)  # type: ignore[arg-type]
     async with sockets.serving(door, config) as port:
-        yield Node(port, context.hub, context.publisher, context.auth, door, context.metrics, clock)
+        yield Node(
+            port,
+            context.hub,
+            context.publisher,
+            context.subscriptions,
+            context.consumers,
+            context.auth,
+            door,
+            context.metrics,
+            clock,
+        )
 
 
 @pytest.fixture

@@ -248,65 +248,6 @@ async def test_without_any_right_a_credential_is_asked_for(endpoint: Any, auth: 
         assert (await client.ask(publish()))["code"] == "forbidden"
 
 
-async def test_a_refused_token_closes_and_falls_back_to_nothing(node: Any) -> None:
-    async with node.client() as client:
-        client.send(text({"op": "hello", "id": 2, "token": "bad"}) + text(publish()))
-        answer = await client.receive()
-        assert (answer["id"], answer["code"]) == (2, "unauthorized")
-        assert await client.closed() == 4500
-    assert node.publisher.requests == []
-
-
-async def test_an_expired_token_has_its_own_close_code(node: Any) -> None:
-    async with node.client() as client:
-        answer = await client.ask({"op": "hello", "id": 2, "token": "old"})
-        assert (answer["id"], answer["code"]) == (2, "unauthorized")
-        assert await client.closed() == 4501
-
-
-async def test_a_hello_without_a_token_keeps_the_rights(node: Any) -> None:
-    async with node.client() as client:
-        assert await client.ask({"op": "hello", "client": "a/1"}) == {"op": "ok"}
-        assert (await client.ask(publish()))["op"] == "published"
-
-
-async def test_what_follows_a_hello_that_fetches_waits_for_it(endpoint: Any, auth: Any) -> None:
-    credentials = auth({"fetch": Principal("f", publish=("*",))}, NOBODY)
-    async with endpoint(credentials) as node, node.client() as client:
-        client.send(text({"op": "hello", "id": 1, "token": "fetch"}) + text(publish(id=2)) + text(publish(id=3)))
-        client.send(text(publish(id=4)))
-        assert node.publisher.requests == []
-        credentials.gate.set()
-        assert [(await client.receive())["op"] for _ in range(4)] == ["ok", "published", "published", "published"]
-        assert node.publisher.requests[0].once is None
-
-
-async def test_an_answer_meanwhile_does_not_end_the_wait(endpoint: Any, auth: Any) -> None:
-    credentials = auth({"fetch": Principal("f")}, gate=asyncio.Event())
-    async with endpoint(credentials) as node, node.client() as client:
-        node.publisher.holds = True
-        client.send(text(publish(id=1)) + text({"op": "hello", "id": 2, "token": "fetch"}) + text(publish(id=3)))
-        await client.writer.drain()
-        async with asyncio.timeout(5):
-            while not node.publisher.waiting:
-                await asyncio.sleep(0.005)
-        node.publisher.waiting[0](node.publisher.outcome())
-        assert (await client.receive())["id"] == 1
-        credentials.gate.set()
-        assert (await client.receive())["id"] == 2
-        assert (await client.receive())["code"] == "forbidden"
-        assert len(node.publisher.requests) == 1
-
-
-async def test_a_fetch_that_fails_is_no_refusal_of_the_token(endpoint: Any, auth: Any) -> None:
-    credentials = auth({}, NOBODY, failure=Unavailable())
-    credentials.gate.set()
-    async with endpoint(credentials) as node, node.client() as client:
-        answer = await client.ask({"op": "hello", "id": 1, "token": "fetch"})
-        assert (answer["code"], answer["retry_ms"]) == ("unavailable", 1000)
-        assert (await client.ask({"op": "ping"}))["op"] == "pong"
-
-
 async def test_a_newer_token_ends_what_it_does_not_grant(endpoint: Any, auth: Any) -> None:
     tokens = {"narrow": Principal("n", subscribe=("default/other",))}
     async with endpoint(auth(tokens)) as node, node.client() as client:

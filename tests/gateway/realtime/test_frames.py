@@ -11,18 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from broker.errors import Forbidden, HeadraceError, InvalidRequest, Unavailable, UnknownTopic
+from broker.errors import (
+    Forbidden,
+    HeadraceError,
+    InvalidRequest,
+    Unavailable,
+    UnknownSubscription,
+    UnknownTopic,
+    WrongKind,
+)
 from broker.messages import Entry, Kind, Message
 from broker.names import TopicName
 from broker.ports import Placed
 from broker.positions import Position, Range, Recovery
 from broker.store.base import Appended
+from broker.store.subscriptions import Settled
+from broker.subscriptions import Delivery
 from gateway.realtime import frames
-from gateway.realtime.frames import MAX_PREFIXES, Json, Msgpack, Node, RealtimeDialect
+from gateway.realtime.frames import MAX_PREFIXES, Attached, Json, Msgpack, Node, RealtimeDialect
 
 VECTORS = json.loads((Path(__file__).parents[3] / "protocol/vectors.json").read_text())["server_frames"]
 REFUSALS: dict[str, type[HeadraceError]] = {
-    refusal.code: refusal for refusal in (Forbidden, InvalidRequest, Unavailable, UnknownTopic)
+    refusal.code: refusal
+    for refusal in (Forbidden, InvalidRequest, Unavailable, UnknownSubscription, UnknownTopic, WrongKind)
 }
 
 
@@ -79,12 +90,30 @@ def written(dialect: RealtimeDialect, vector: dict[str, Any]) -> bytes:
             refusal = REFUSALS[f["code"]](f["reason"], retry_ms=f.get("retry_ms"))
             if "topic" in f:
                 return frames.ended(dialect, f["topic"], refusal)
+            if "subscription" in f:
+                return frames.released(dialect, f["subscription"], refusal)
             return frames.error(dialect, id_, refusal)
         case "gap":
             return dialect.gap(f["topic"], Recovery(f["recovery"]), ranges(f["missing"]))
-    c = vector["message"]
-    message = Message(Kind(c["kind"]), bytes.fromhex(c["hex"]), c["attributes"])
-    return dialect.message(TopicName(c["topic"]), Entry(Position(c["epoch"], c["offset"]), c["time"], message))
+        case "attached":
+            return frames.attached(dialect, id_, attached_of(f))
+        case "settled":
+            refused = {ack["ack"]: Settled(ack["code"]) for ack in f["refused"]}
+            return frames.settled(dialect, id_, f["subscription"], refused)
+        case "delivery":
+            told = zip(f["deliveries"], vector["messages"], strict=True)
+            deliveries = [Delivery(entry_of(content), d["attempt"], d["ack"]) for d, content in told]
+            return dialect.delivery(attached_of(f), deliveries)
+    return dialect.message(TopicName(vector["message"]["topic"]), entry_of(vector["message"]))
+
+
+def entry_of(content: dict[str, Any]) -> Entry:
+    message = Message(Kind(content["kind"]), bytes.fromhex(content["hex"]), content["attributes"])
+    return Entry(Position(content["epoch"], content["offset"]), content["time"], message)
+
+
+def attached_of(f: dict[str, Any]) -> Attached:
+    return Attached(f["subscription"], f["topic"], f.get("window", 1), f.get("ack_deadline_s", 10))
 
 
 @pytest.mark.parametrize("vector", [v for v in VECTORS if "json" in v], ids=lambda v: v["name"])

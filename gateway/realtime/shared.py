@@ -1,0 +1,30 @@
+"""What all realtime sockets of a node share."""
+
+import asyncio
+from collections.abc import Coroutine
+
+from gateway.context import Context
+from gateway.realtime import consuming
+from gateway.realtime.admission import Admission
+from gateway.realtime.frames import Json, Msgpack, Node, RealtimeDialect
+from gateway.websocket import Services
+
+
+class Shared:
+    """The node's services, a dialect a subprotocol, and the short-lived tasks of all connections."""
+
+    def __init__(self, context: Context, node: Services, welcome: Node) -> None:
+        self.context = context
+        self.node = node
+        self.welcome = welcome
+        self.dialects: dict[str, RealtimeDialect] = {d.subprotocol: d for d in (Json(), Msgpack())}
+        most = node.limits.subscriptions_per_connection
+        self.consuming = consuming.Services(context.subscriptions, context.consumers, self.spawn, most)
+        self.admission = Admission(context.auth, self.spawn)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run `work`, which ends by itself and deals with its own errors."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
