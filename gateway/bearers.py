@@ -131,7 +131,10 @@ class Bearers:
         for bearer in bearers:
             if principal is not None:
                 self.watch(bearer, principal)
-            bearer.on_principal(principal)
+            try:
+                bearer.on_principal(principal)
+            except Exception:
+                log.exception("a connection could not be told of its caller's rights")
 
 
 def looks_like_user_token(token: str) -> bool:

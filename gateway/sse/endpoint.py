@@ -63,7 +63,7 @@ class StreamApp:
 
     def __init__(self, context: Context, *, pulse: Pulse | None = None) -> None:
         self._context = context
-        self._streams = Streams(context.hub, context.metrics, pulse or Pulse(), _retry_ms, context.now_ms)
+        self._streams = Streams(context.hub, context.metrics, pulse or Pulse(), _retry_ms, context.now_ms, context.auth)
         self._chunked = EventDialect(chunked=True)
         self._bare = EventDialect(chunked=False)
 
@@ -97,7 +97,7 @@ class StreamApp:
             host,
             self._chunked if scope["http_version"] == "1.1" else self._bare,
             headers=[*STREAM_HEADERS, *self._cors(headers)],
-            expires_ms=caller.expires_ms,
+            caller=caller,
         )
         host.attach(stream)
         try:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from broker.errors import HeadraceError, Unauthorized, UnknownTopic
+from broker.errors import Forbidden, HeadraceError, Unauthorized, UnknownTopic
 from broker.hub import Hub
 from broker.names import TopicName
 from broker.ports import Placed
+from broker.rights import Principal
+from gateway.auth import Authenticator
 from gateway.metrics import Metrics
 from gateway.sse.pulse import Pulse
 from gateway.sse.wire import EventDialect
@@ -26,19 +28,21 @@ class Streams:
     pulse: Pulse
     retry_ms: Callable[[], int]
     now_ms: Callable[[], int]
+    auth: Authenticator
 
 
 class EventStream:
-    """Follows one topic over one connection, and ends with it, with its topic, or with its token.
+    """Follows one topic over one connection, and ends with it, with its topic, or with its caller's rights.
 
-    A topic's end is told by the event `ended` (code `unknown_topic`), a token's likewise (`unauthorized`); then the
-    stream is closed. `EventSource` comes back and meets the 404 or the 401, which stops it for good. A node that goes
-    away closes without a word: `EventSource` comes back after its `retry` and resumes.
+    A topic's end is told by the event `ended` (code `unknown_topic`), a token's likewise (`unauthorized`), and that of
+    a user's right to follow (`forbidden`); then the stream is closed. `EventSource` comes back and meets the 404, 401
+    or 403, which stops it for good. A node that goes away closes without a word: `EventSource` comes back after its
+    `retry` and resumes.
     """
 
     __slots__ = (
+        "_caller",
         "_connection",
-        "_expires_ms",
         "_expiry",
         "_headers",
         "_host",
@@ -57,7 +61,7 @@ class EventStream:
         dialect: EventDialect,
         *,
         headers: Sequence[tuple[bytes, bytes]],
-        expires_ms: int | None,
+        caller: Principal,
     ) -> None:
         self.dialect = dialect
         self.paused = False
@@ -65,7 +69,7 @@ class EventStream:
         self._topic = topic
         self._host = host
         self._headers = headers
-        self._expires_ms = expires_ms
+        self._caller = caller
         self._expiry: asyncio.TimerHandle | None = None
         self._connection: StreamConnection | None = None
         self._why = "lost"
@@ -78,6 +82,7 @@ class EventStream:
         self._connection = self._host.start(self._headers, opening)
         self._shared.metrics.connection_opened("sse")
         self._shared.pulse.add(self)
+        self._shared.auth.watch(self, self._caller)
         self._watch_expiry()
 
     def write(self, data: bytes) -> None:
@@ -100,6 +105,7 @@ class EventStream:
         shared = self._shared
         shared.hub.leave(self)
         shared.pulse.discard(self)
+        shared.auth.unwatch(self, self._caller)
         if self._expiry is not None:
             self._expiry.cancel()
         if self._connection is not None:
@@ -115,10 +121,22 @@ class EventStream:
         if not self.paused:
             self.write(self.dialect.comment)
 
-    def _watch_expiry(self) -> None:
-        if self._expires_ms is None:
+    def on_principal(self, principal: Principal | None) -> None:
+        """The caller is a user whose rights have changed, or whose token is known no more."""
+        if principal is None:
+            self._end("revoked", Unauthorized("The token is known no more."))
             return
-        left = (self._expires_ms - self._shared.now_ms()) / 1000
+        self._caller = principal
+        try:
+            principal.require_subscribe(self._topic)
+        except Forbidden as refusal:
+            self._end("forbidden", refusal)
+
+    def _watch_expiry(self) -> None:
+        expires_ms = self._caller.expires_ms
+        if expires_ms is None:
+            return
+        left = (expires_ms - self._shared.now_ms()) / 1000
         if left <= 0:
             self._end("expired", Unauthorized("The token has expired."))
         else:

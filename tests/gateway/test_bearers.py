@@ -111,6 +111,18 @@ async def test_a_connection_hears_of_other_rights_once(story: Story) -> None:
     assert connection.heard[1:] == [None]
 
 
+async def test_a_connection_that_fails_does_not_keep_others_from_hearing(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, token = await story.user("ann")
+    broken, sound = (await story.connect(token))[0], (await story.connect(token))[0]
+    monkeypatch.setattr(broken, "on_principal", lambda _: 1 / 0)
+    await story.accounts.refresh_token("ann")
+    await story.bearers.look()
+    assert sound.heard == [None]
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_who_left_hears_nothing(story: Story) -> None:
     _, token = await story.user("ann")
     connection, principal = await story.connect(token)

@@ -10,9 +10,11 @@ import orjson
 import pytest
 from http_node import OPERATOR, Node, Peer, Served, eventually, now_ms, serving, token
 
+from broker.acls import Resource
 from broker.errors import Unavailable
 from broker.names import ProjectName, parse_topic, topic_of
 from broker.rights import Principal
+from broker.users import UserChange
 from gateway.sse.endpoint import MAX_RETRY_MS, MIN_RETRY_MS, StreamApp, build
 from gateway.sse.pulse import Pulse
 
@@ -328,3 +330,46 @@ async def test_a_fault_is_an_answer_too(
     assert answer.status_code == 500
     assert "ZeroDivisionError" in caplog.text
     assert READER not in caplog.text
+
+
+# Users, whose rights may change while they follow.
+
+
+@pytest.fixture
+async def user(node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The token of a consumer in the access list of `default/lines`; the watch over users runs fast."""
+    monkeypatch.setattr("gateway.bearers.WATCH_SECONDS", 0.01)
+    ann = await node.accounts.create("ann", UserChange(projects=[("default", ["consumer"])]))
+    await node.accounts.set_acl(ProjectName("default"), Resource.TOPIC, "lines", ["ann"])
+    watch = asyncio.create_task(node.auth.run())
+    yield node.accounts.token_of(ann)
+    watch.cancel()
+    await asyncio.wait([watch])
+
+
+async def test_a_consumer_in_the_access_list_follows_live(node: Node, served: Served, user: str) -> None:
+    source = await EventSource.open(served, key=user)
+    await node.say("default/lines", "one")
+    assert await source.read(messages=1) == ["one"]
+    source.peer.close()
+
+
+async def test_a_consumer_that_is_not_listed_may_not(node: Node, served: Served, user: str) -> None:
+    await node.catalog.create_topic(parse_topic("default/other"))
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {user}"}) as client:
+        answer = await client.get(f"{served.url}/v1/projects/default/topics/other:stream")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(("change", "code"), [("refresh", "unauthorized"), ("delist", "forbidden")])
+async def test_what_is_granted_no_more_ends_the_stream(
+    node: Node, served: Served, user: str, change: str, code: str
+) -> None:
+    source = await EventSource.open(served, key=user)
+    await source.read_chunk()
+    if change == "refresh":
+        await node.accounts.refresh_token("ann")
+    else:
+        await node.accounts.set_acl(ProjectName("default"), Resource.TOPIC, "lines", [])
+    await source.read_to_end()
+    assert [(name, event["code"]) for name, event in source.events if name == "ended"] == [("ended", code)]
