@@ -195,7 +195,8 @@ class MemorySubscription:
         self._count([pending.stored.envelope for pending in taken])
         next_due = min(self.due.values(), default=None)
         more = (next_due is not None and next_due <= now_ms) or (self._reads_on() and self._unread(log))
-        return Leased(leases, self.settings, now_ms, next_due, more, trimmed, self._restarted())
+        restarted = self._restarted() if max_entries else self.restarted
+        return Leased(leases, self.settings, now_ms, next_due, more, trimmed, restarted)
 
     def _next(self, log: MemoryLog, now_ms: int) -> tuple[_Pending | None, int]:
         """Return the next message to give out, due ones first, and how many turned out to be trimmed."""

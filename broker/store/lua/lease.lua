@@ -55,7 +55,12 @@ local function take_due()
     local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
     if not entry then
       trimmed, scan, pending = trimmed + 1, scan - 1, pending - 1
-      held_back = held_back - finish(member, record, now)
+      local fewer = finish(member, record, now)
+      held_back = held_back - fewer
+      if fewer > 0 then
+        -- Another falls due by this, perhaps before the rest of the step.
+        break
+      end
     elseif fits(entry) then
       removed[#removed + 1] = member
       take(member, record, entry)
