@@ -16,6 +16,7 @@ from broker.errors import HeadraceError
 from broker.messages import Entry
 from broker.names import ProjectName, TopicName
 from broker.positions import LogState, Position
+from broker.traffic import Traffic
 
 SEQUENCE_WINDOW = 1024
 """How many of a publisher's latest sequence numbers keep their outcome; a client has at most so many in flight."""
@@ -194,6 +195,9 @@ class Store(Protocol):
 
     async def topic_count(self, project: ProjectName) -> int:
         """How many topics a project has, 0 for an unknown one. May count one that is just being created or deleted."""
+
+    async def traffic(self, topic: TopicName) -> Traffic:
+        """Return what was ever published to `topic`. Raises `UnknownTopic`."""
 
     async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         """Replace the topic's retention. Raises `UnknownTopic`."""

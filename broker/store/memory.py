@@ -33,6 +33,7 @@ from broker.store.memory_log import MemoryLog
 from broker.store.memory_subscription import MemorySubscription
 from broker.store.memory_subscriptions import MemorySubscriptions
 from broker.store.once import ONCE_BOUNDS, OnceBounds, OnceRecords
+from broker.traffic import Traffic, daily
 
 
 @dataclass(slots=True)
@@ -93,11 +94,12 @@ class MemoryStore(MemorySubscriptions):
         previous = log.state().end
         self._begin_epoch(log)
         now = self._now_ms()
-        log.time_ms = max(now, log.time_ms)
+        before_ms, log.time_ms = log.time_ms, max(now, log.time_ms)
         first = log.next_offset
         log.once.drop_old(now)
         outcomes = [self._append_one(log, request, now) for request in requests]
         log.once.drop_excess()
+        log.count(first, before_ms)
         self._announce_from(topic, log, previous, first)
         return outcomes
 
@@ -170,6 +172,11 @@ class MemoryStore(MemorySubscriptions):
 
     async def topic_count(self, project: ProjectName) -> int:
         return sum(project_of(name) == project for name in self._data.logs)
+
+    async def traffic(self, topic: TopicName) -> Traffic:
+        log = self._live(topic)
+        days = daily(log.marks.items(), log.next_offset)
+        return Traffic(log.next_offset, log.written, log.time_ms, log.previous_ms, log.batch, days)
 
     async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         self._live(topic).retention = retention

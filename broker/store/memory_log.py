@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from broker.positions import Link, LogState, Position, extend_chain, mint_epoch
 from broker.store.base import Retention
 from broker.store.once import OnceRecords
+from broker.traffic import day_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class MemoryLog:
     time_ms: int = 0
     envelope_bytes: int = 0
     entries: list[Stored] = field(default_factory=list)
+    written: int = 0
+    previous_ms: int = 0
+    batch: int = 0
+    marks: dict[int, int] = field(default_factory=dict)
+    """Day to the offset of its first message."""
 
     def state(self) -> LogState:
         return LogState(self.chain, self.next_offset, self.entries[0].position if self.entries else None)
@@ -38,6 +44,15 @@ class MemoryLog:
         self.entries.append(Stored(Position(self.chain[-1].epoch, self.next_offset), time_ms, envelope))
         self.next_offset += 1
         self.envelope_bytes += len(envelope)
+        self.written += len(envelope)
+
+    def count(self, first: int, before_ms: int) -> None:
+        """Note an append that began at offset `first`; the one before was at `before_ms`."""
+        if self.next_offset == first:
+            return
+        self.previous_ms, self.batch = before_ms, self.next_offset - first
+        if day_of(self.time_ms) != day_of(before_ms):
+            self.marks[day_of(self.time_ms)] = first
 
     def index_after(self, after: Position | None) -> int:
         """Return the index of the first entry whose ID is above `after`, as XRANGE would find it."""

@@ -35,6 +35,7 @@ from broker.store.keys import TopicKeys
 from broker.store.once import ONCE_BOUNDS, OnceBounds
 from broker.store.redis_subscriptions import RedisSubscriptions
 from broker.store.wire import RETRY_MS, Word
+from broker.traffic import Traffic
 
 TOMBSTONE_SECONDS = 7 * 24 * 3600
 """How long a deleted topic's epoch is kept; after that the clock alone makes a higher one."""
@@ -124,6 +125,9 @@ class RedisStore(RedisSubscriptions):
     async def topic_count(self, project: ProjectName) -> int:
         registry = self.keys.topics(project)
         return cast(int, await self._execute(registry, "HLEN", registry))
+
+    async def traffic(self, topic: TopicName) -> Traffic:
+        return wire.read_traffic(await self._ask(scripts.TRAFFIC, topic))
 
     async def configure_topic(self, topic: TopicName, retention: Retention) -> TopicInfo:
         return wire.read_topic_info(topic, await self._ask(scripts.CONFIGURE, topic, *wire.retention_args(retention)))

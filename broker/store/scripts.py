@@ -32,6 +32,7 @@ DESCRIBE = load("describe")
 CONFIGURE = load("configure")
 DELETE = load("delete")
 TRIM = load("trim")
+TRAFFIC = load("traffic")
 REPLACE = load("replace")
 PROBE = load("probe")
 RECORDS = load("records")
@@ -54,6 +55,7 @@ ALL = (
     CONFIGURE,
     DELETE,
     TRIM,
+    TRAFFIC,
     REPLACE,
     PROBE,
     RECORDS,

@@ -31,6 +31,7 @@ from broker.store.base import (
     TopicInfo,
 )
 from broker.store.keys import once_id
+from broker.traffic import Traffic, daily
 
 Word = bytes | str | int
 
@@ -110,6 +111,14 @@ def read_topic_info(topic: TopicName, reply: Sequence[object]) -> TopicInfo:
     size, created, *limits = cast("list[bytes]", reply[3:])
     retention = Retention(*(int(limit) if limit else None for limit in limits))
     return TopicInfo(topic, int(created), retention, read_log_state(reply), int(size))
+
+
+def read_traffic(reply: Sequence[object]) -> Traffic:
+    """Read what `traffic.lua` tells."""
+    numbers = [int(value) for value in cast("list[bytes]", reply)]
+    following, written, last_ms, previous_ms, last_messages, *marks = numbers
+    days = daily(zip(marks[::2], marks[1::2], strict=True), following)
+    return Traffic(following, written, last_ms, previous_ms, last_messages, days)
 
 
 def pack_project(project: ProjectInfo, nonce: bytes) -> bytes:

@@ -13,8 +13,9 @@
 -- include: _once
 local APPENDED, DUPLICATE, CONFLICT, STALE = 0, 1, 2, 3
 local BATCH = 0
+local DAY_MS, MAX_DAYS = 86400000, 4000
 
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'next', 'replid', 'time', 'bytes', 'once')
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'next', 'replid', 'time', 'bytes', 'once', 'written')
 if not meta[2] then
   return false
 end
@@ -154,6 +155,13 @@ if fields > 0 then
 end
 redis.call('HSET', KEYS[2], 'next', int(next_offset), 'time', time_text, 'bytes', int(meta[5] + bytes), 'once', once)
 if bytes > 0 then
+  -- What `traffic` tells: a day's first offset is written once, so that days are counted without counting.
+  local day = math.floor(time / DAY_MS)
+  if day ~= math.floor(meta[4] / DAY_MS) then
+    redis.call('HSET', KEYS[2], 'day:' .. int(day), int(first_offset))
+    redis.call('HDEL', KEYS[2], 'day:' .. int(day - MAX_DAYS))
+  end
+  redis.call('HSET', KEYS[2], 'written', int((meta[7] or 0) + bytes), 'previous', meta[4], 'batch', int(#sizes))
   local header = { BATCH, tonumber(meta[1]), first_offset - 1, epoch_number, first_offset, time, sizes }
   local bodies = ''
   if bytes > tonumber(ARGV[2]) then

@@ -4,6 +4,7 @@ from broker.positions import Link, Position
 from broker.store.base import Retention
 from broker.store.memory_log import MemoryLog
 from broker.store.once import ONCE_BOUNDS, OnceRecords
+from broker.traffic import DAY_MS
 
 
 def log_with(*envelopes: bytes) -> MemoryLog:
@@ -31,3 +32,15 @@ def test_another_primary_begins_an_epoch_at_the_logs_end() -> None:
     assert [link.first for link in log.chain] == [0, 1]
     log.add(2, b"b")
     assert [stored.position.epoch for stored in log.entries] == [link.epoch for link in log.chain]
+
+
+def test_a_mark_is_set_where_a_day_begins() -> None:
+    log = log_with()
+    for time_ms, count in ((5, 2), (6, 1), (DAY_MS, 3), (DAY_MS + 1, 0), (3 * DAY_MS, 1)):
+        before_ms, first = log.time_ms, log.next_offset
+        log.time_ms = time_ms
+        for _ in range(count):
+            log.add(time_ms, b"x")
+        log.count(first, before_ms)
+    assert log.marks == {1: 3, 3: 6}
+    assert (log.previous_ms, log.batch, log.written) == (DAY_MS + 1, 1, 7)
