@@ -60,6 +60,8 @@ class Accounts:
         self._vault = vault
         self._require_project = require_project
         self._by_resource = by_resource
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after this node changed a user or an access list: what was remembered of them may be wrong."""
 
     # Finding users.
 
@@ -145,6 +147,7 @@ class Accounts:
         for _ in range(ATTEMPTS):
             record, user = await self._read(user.uuid)
             if await self.records.commit(EVERYWHERE, _changes(user, None, record)):
+                self.on_change()
                 await self._leave(user.uuid, user.projects)
                 return
         raise contended()
@@ -205,10 +208,12 @@ class Accounts:
         if absent:
             raise UnknownMembers(f"User(s): {', '.join(absent)} do not exist")
         await self.lists.replace(project, resource, name, uuids)
+        self.on_change()
 
     async def drop_acl(self, project: ProjectName, resource: Resource, name: str) -> None:
         """Forget the access list of a resource that was deleted."""
         await self.lists.drop(project, resource, name)
+        self.on_change()
 
     # Tokens.
 
@@ -267,6 +272,7 @@ class Accounts:
             if after.name != before.name and await self.records.get(EVERYWHERE, NAMES, after.name):
                 raise InvalidRequest("invalid user name change, name already exists")
             if await self.records.commit(EVERYWHERE, _changes(before, after, record)):
+                self.on_change()
                 await self._leave(uuid, before.projects.keys() - after.projects.keys())
                 return after
         raise contended()

@@ -56,6 +56,8 @@ class Bearers:
         self._monotonic = monotonic
         self._sleep = sleep
         self._kept: dict[str, tuple[float, Principal]] = {}
+        # Changes made here count at once; those of other nodes when the memory is over.
+        accounts.on_change = self._kept.clear
         self._watched: dict[Account, dict[Bearer, None]] = {}
 
     def known(self, token: str) -> Principal | None:

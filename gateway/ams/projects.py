@@ -1,29 +1,34 @@
 """Projects in ARGO's form: create, get, list, update, delete (contract ams.md 4.4)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
 
-from broker.errors import AlreadyExists, InvalidRequest
+from broker.errors import AlreadyExists, InvalidRequest, UnknownSubscription
+from broker.names import DEFAULT_PROJECT, SubscriptionName
 from broker.store.base import ProjectInfo
 from gateway.ams import errors, wire
 from gateway.ams.access import reaches
 from gateway.ams.requests import Request
 from gateway.ams.table import Row
+from gateway.context import Context
 
 
 async def create(request: Request) -> bytes:
     """The body is a JSON object with `description`, or without."""
     document = _read(request.body, errors.invalid_arguments("Project"))
-    made = ProjectInfo(request.target.project, 0, 0, description=document.get("description", ""))
+    account = request.caller.account
+    creator = account.uuid if account else ""
+    made = ProjectInfo(request.project, 0, 0, description=document.get("description", ""), created_by=creator)
     try:
-        return _shown(await request.catalog.create_project(made))
+        return await _shown(request, await request.catalog.create_project(made))
     except AlreadyExists:
         raise errors.already_exists("Project") from None
 
 
 async def show(request: Request) -> bytes:
-    return _shown(await request.catalog.project(request.target.project))
+    return await _shown(request, await request.catalog.project(request.project))
 
 
 async def update(request: Request) -> bytes:
@@ -33,25 +38,49 @@ async def update(request: Request) -> bytes:
     if document.get("name", project.name) != project.name:
         raise errors.ArgoRefusal(400, "INVALID_ARGUMENT", "A project cannot be renamed")
     described = replace(project, description=document.get("description", project.description))
-    return _shown(await request.catalog.configure_project(described))
+    return await _shown(request, await request.catalog.configure_project(described))
 
 
 async def delete(request: Request) -> bytes:
-    """Its topics go with it."""
-    await request.catalog.delete_project(request.target.project)
-    await request.context.schemas.forget_project(request.target.project)
+    """Its topics, subscriptions, schemas and access lists go with it; its members stay users.
+
+    The members go first: should the node die on the way, a project that is made later under this name has none.
+    """
+    context, project = request.context, request.project
+    await request.catalog.project(project)
+    if project != DEFAULT_PROJECT:
+        await context.accounts.forget_project(project)
+        for subscription in await context.subscriptions.list(project):
+            await _delete_subscription(context, subscription.name)
+    await request.catalog.delete_project(project)
+    await context.schemas.forget_project(project)
+    # Who became a member meanwhile.
+    await context.accounts.forget_project(project)
     return b""
+
+
+async def _delete_subscription(context: Context, name: SubscriptionName) -> None:
+    try:
+        await context.subscriptions.delete(name)
+    except UnknownSubscription:
+        return
 
 
 async def index(request: Request) -> bytes:
     """A caller that is no operator sees the projects in which it has any right."""
     seen = [p for p in await request.catalog.projects() if reaches(request.caller, p.name)]
     newest_first, _ = wire.cut_page(seen, wire.PageRequest(), key=lambda p: (p.created_ms, p.name))
-    return orjson.dumps({"projects": [wire.project_document(project) for project in newest_first]})
+    return orjson.dumps({"projects": await _documents(request, newest_first)})
 
 
-def _shown(project: ProjectInfo) -> bytes:
-    return orjson.dumps(wire.project_document(project))
+async def _shown(request: Request, project: ProjectInfo) -> bytes:
+    [document] = await _documents(request, [project])
+    return orjson.dumps(document)
+
+
+async def _documents(request: Request, projects: Sequence[ProjectInfo]) -> list[dict[str, object]]:
+    names = await request.context.accounts.names_of([project.created_by for project in projects])
+    return [wire.project_document(replace(each, created_by=names.get(each.created_by, ""))) for each in projects]
 
 
 def _read(body: bytes, otherwise: errors.ArgoRefusal) -> dict[str, str]:

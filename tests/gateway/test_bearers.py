@@ -62,10 +62,28 @@ async def test_a_token_is_remembered_for_a_moment(story: Story) -> None:
     assert story.bearers.known(token) is None
 
 
+@pytest.mark.parametrize("change", ["refresh", "delete", "acl", "drop", "update"])
+async def test_a_change_on_this_node_counts_at_once(story: Story, change: str) -> None:
+    _, token = await story.user("ann", "consumer")
+    await story.bearers.find(token)
+    changes = {
+        "refresh": lambda: story.accounts.refresh_token("ann"),
+        "delete": lambda: story.accounts.delete("ann"),
+        "acl": lambda: story.accounts.set_acl(P, Resource.TOPIC, "t", ["ann"]),
+        "drop": lambda: story.accounts.drop_acl(P, Resource.TOPIC, "t"),
+        "update": lambda: story.accounts.update("ann", UserChange(service_roles=["admin_viewer"])),
+    }
+    await changes[change]()  # type: ignore[no-untyped-call]
+    assert story.bearers.known(token) is None
+
+
 async def test_a_refreshed_token_is_forgotten_when_it_is_asked_for(story: Story) -> None:
+    """Another node refreshed it."""
     _, token = await story.user("ann")
     await story.bearers.find(token)
+    story.accounts.on_change = lambda: None
     await story.accounts.refresh_token("ann")
+    assert story.bearers.known(token) is not None
     with pytest.raises(Unauthorized):
         await story.bearers.find(token)
     assert story.bearers.known(token) is None

@@ -67,6 +67,44 @@ async def test_projects_are_listed_for_who_reaches_them(argo: httpx.AsyncClient)
     assert (await argo.get("/projects")).status_code == 401
 
 
+async def test_the_creator_is_named_if_it_is_a_user(argo: httpx.AsyncClient) -> None:
+    root = (await argo.post("/users/root", json={"service_roles": ["service_admin"]})).json()
+    made = await argo.post("/projects/new", content=b"{}", headers={"x-api-key": root["token"]})
+    assert made.json()["created_by"] == "root"
+    await argo.put("/users/root", json={"name": "boss"})
+    await argo.put("/projects/new", json={"description": "kept"})
+    assert (await argo.get("/projects/new")).json()["created_by"] == "boss"
+    listed = {each["name"]: each.get("created_by") for each in (await argo.get("/projects")).json()["projects"]}
+    assert listed == {"default": None, "p": None, "new": "boss"}
+
+
+async def test_nothing_of_a_deleted_project_is_found_under_its_name_again(argo: httpx.AsyncClient) -> None:
+    ann = (await argo.post("/users/ann", json={"projects": [{"project": "p", "roles": ["project_admin"]}]})).json()
+    await argo.put("/projects/p/subscriptions/s", json={"topic": "projects/p/topics/t"})
+    for path in ("topics/t", "subscriptions/s"):
+        await argo.post(f"/projects/p/{path}:modifyAcl", json={"authorized_users": ["ann"]})
+    own = {"x-api-key": ann["token"]}
+    assert (await argo.delete("/projects/p", headers=own)).status_code == 200
+    await argo.post("/projects/p", content=b"{}")
+    await argo.put("/projects/p/topics/t")
+    assert (await argo.get("/projects/p/topics/t:acl")).json() == {"authorized_users": []}
+    assert (await argo.get("/projects/p/subscriptions")).json()["totalSize"] == 0
+    assert (await argo.get("/projects/p/members")).json()["totalSize"] == 0
+    assert (await argo.get("/projects/p", headers=own)).status_code == 401
+    assert "projects" not in (await argo.get("/users/ann")).json()
+
+
+async def test_roles_decide(argo: httpx.AsyncClient) -> None:
+    for role, allowed in (("project_admin", 200), ("publisher", 403), ("consumer", 403), ("push_worker", 403)):
+        made = await argo.post(f"/users/{role}", json={"projects": [{"project": "p", "roles": [role]}]})
+        own = {"x-api-key": made.json()["token"]}
+        assert (await argo.get("/projects/p", headers=own)).status_code == allowed
+        assert (await argo.put("/projects/p", content=b"{}", headers=own)).status_code == allowed
+        assert (await argo.get("/projects/default", headers=own)).status_code == 401
+        assert (await argo.get("/projects", headers=own)).status_code == 401
+        assert (await argo.post("/projects/new", content=b"{}", headers=own)).status_code == 401
+
+
 async def test_only_the_operator_manages(argo: httpx.AsyncClient) -> None:
     argo.headers["x-api-key"] = token(publish=("p/*",))
     assert (await argo.get("/projects/p")).status_code == 200
