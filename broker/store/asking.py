@@ -32,6 +32,10 @@ class Asking:
         """Replace a field of a hash if it still holds `old`; empty is absent."""
         return bool(await self._run(scripts.REPLACE, (key,), (field, old, new)))
 
+    async def _remove_field(self, key: bytes, field: str, old: bytes) -> None:
+        """Remove a field of a hash if it still holds `old`; goes on without memory."""
+        await self._run(scripts.REMOVE, (key,), (field, old))
+
 
 def make_nonce() -> bytes:
     """Mark a write that may be sent twice, so that the second finds its own work instead of somebody's."""

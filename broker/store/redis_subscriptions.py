@@ -77,7 +77,7 @@ class RedisSubscriptions(Asking):
         try:
             reply = _answer(name, await self._run(scripts.CREATE_SUBSCRIPTION, keys.all, args))
         except (UnknownTopic, OutOfBounds):
-            await self._replace_field(registry, local_of(name), claim, b"")
+            await self._remove_field(registry, local_of(name), claim)
             raise
         if not await self._replace_field(registry, local_of(name), claim, wire.confirmed(claim)):
             # Another node claimed the name before the record was there.
@@ -140,7 +140,7 @@ class RedisSubscriptions(Asking):
         keys = self.keys.subscription(self._topic_in(name, record), name)
         await self._run(scripts.DELETE_SUBSCRIPTION, keys.all, (keys.group,))
         self._places.pop(name, None)
-        await self._replace_field(self.keys.subscriptions(project_of(name)), local_of(name), record, b"")
+        await self._remove_field(self.keys.subscriptions(project_of(name)), local_of(name), record)
 
     async def _delete_subscriptions(self, project: ProjectName) -> None:
         for name in await self._registered(project):

@@ -34,6 +34,7 @@ DELETE = load("delete")
 TRIM = load("trim")
 TRAFFIC = load("traffic")
 REPLACE = load("replace")
+REMOVE = load("remove")
 PROBE = load("probe")
 RECORDS = load("records")
 CREATE_SUBSCRIPTION = load("create_subscription")
@@ -57,6 +58,7 @@ ALL = (
     TRIM,
     TRAFFIC,
     REPLACE,
+    REMOVE,
     PROBE,
     RECORDS,
     CREATE_SUBSCRIPTION,

@@ -35,6 +35,7 @@ async def test_errors_are_translated(text: str, kind: type[Exception]) -> None:
         asking._run(scripts.PROBE, (b"k",), ()),
         asking._execute(b"k", "GET", b"k"),
         asking._replace_field(b"k", "f", b"", b"x"),
+        asking._remove_field(b"k", "f", b"x"),
     ):
         with pytest.raises(kind) as refused:
             await call
