@@ -1,8 +1,10 @@
 /** The client: publishes, follows, and comes back. What it decides is in `protocol` and `failover`. */
 
 import { Connector, type SocketClass, type State, type Token } from "./connector.js";
+import type { Consumer } from "./consumer.js";
+import { Consumers } from "./consumers.js";
 import { ClientError, HeadraceError } from "./errors.js";
-import type { Event } from "./events.js";
+import type { ConsumingEvent, Event } from "./events.js";
 import { Failover } from "./failover.js";
 import type { Payload, Published } from "./messages.js";
 import { platform } from "./platform.js";
@@ -17,6 +19,11 @@ const PUBLISH_TIMEOUT_MS = 30_000;
 
 /** How long `close` waits for the answers to publishes by default. */
 const CLOSE_TIMEOUT_MS = 10_000;
+
+/** Deliveries of a subscription that are unsettled at once by default. */
+const DEFAULT_WINDOW = 100;
+
+const CONSUMING: ReadonlySet<string> = new Set(["attached", "delivered", "released", "settled"]);
 
 export interface ClientOptions {
   /** A token, or a function (plain or async) that returns a fresh one for each connection. */
@@ -39,6 +46,11 @@ export interface SubscribeOptions extends Handlers {
   readonly since?: Since | undefined;
 }
 
+export interface ConsumeOptions {
+  /** Deliveries that are unsettled at once, 1 to 1000; 100 by default. */
+  readonly window?: number | undefined;
+}
+
 interface Answer {
   readonly resolve: (published: Published) => void;
   readonly reject: (error: HeadraceError) => void;
@@ -53,6 +65,7 @@ interface Answer {
 export class Client {
   readonly #protocol: Protocol<Answer, Subscription>;
   readonly #connector: Connector<Answer, Subscription>;
+  readonly #consumers: Consumers;
   #waiting: (() => void)[] = [];
 
   constructor(servers: string | readonly string[], options: ClientOptions = {}) {
@@ -66,6 +79,11 @@ export class Client {
       now: () => performance.now(),
       onEvents: (events) => this.#act(events),
       onState: (state) => this.#changed(state, options.onState),
+    });
+    this.#consumers = new Consumers(this.#protocol.consumings, {
+      checkOpen: () => this.#checkOpen(),
+      wake: () => this.#connector.wake(),
+      now: () => performance.now(),
     });
     this.#connector.start();
   }
@@ -106,9 +124,9 @@ export class Client {
     await this.#until(() => this.#protocol.room > 0, Infinity);
   }
 
-  /** Resolves with true when every publish is answered, with false after `timeoutMs`. */
+  /** Resolves with true when every publish and every ack is answered, with false after `timeoutMs`. */
   flush(timeoutMs = PUBLISH_TIMEOUT_MS): Promise<boolean> {
-    return this.#until(() => this.#protocol.unanswered === 0, timeoutMs);
+    return this.#until(() => this.#protocol.unanswered + this.#protocol.consumings.unanswered === 0, timeoutMs);
   }
 
   /** Follow a topic, with handlers or by iterating the result. A topic can be followed once a client. */
@@ -120,7 +138,17 @@ export class Client {
     return subscription;
   }
 
-  /** Wait up to `timeoutMs` for the answers to publishes, then close. Whatever waits fails with `client_closed`. */
+  /**
+   * Consume a shared durable subscription, `project/subscription`: iterate the result, and ack each delivery.
+   *
+   * At most `window` deliveries (1 to 1000, default 100) are unsettled at once. Others may consume the same subscription,
+   * here or over HTTP: each message is in one hand at a time, and comes again, perhaps to another, unless it is acked.
+   */
+  consume(subscription: string, options: ConsumeOptions = {}): Consumer {
+    return this.#consumers.consume(subscription, options.window ?? DEFAULT_WINDOW);
+  }
+
+  /** Wait up to `timeoutMs` for the answers to publishes and acks, then close. Whatever waits fails with `client_closed`. */
   async close(timeoutMs = CLOSE_TIMEOUT_MS): Promise<void> {
     await this.flush(timeoutMs);
     this.#connector.stop(new ClientError("client_closed", "The client is closed."));
@@ -151,6 +179,7 @@ export class Client {
       else if (event.type === "answered") settle(event.handle, event.result);
       else if (event.type === "started") event.handle.start(event.started);
       else if (event.type === "ended") event.handle.end(closedQuietly(event.error) ? undefined : event.error);
+      else if (isOfConsuming(event)) this.#consumers.act(event);
       else if (event.type === "complained") console.warn(`headrace: ${event.error.message} (${event.error.code})`);
     }
     if (events.length > 0) this.#lookAgain();
@@ -180,6 +209,10 @@ export class Client {
       look();
     });
   }
+}
+
+function isOfConsuming(event: { readonly type: string }): event is ConsumingEvent {
+  return CONSUMING.has(event.type);
 }
 
 function settle(answer: Answer, result: Published | HeadraceError): void {

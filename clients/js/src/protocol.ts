@@ -6,6 +6,7 @@
  * `nextDue` says so.
  */
 
+import { Consumings } from "./consuming.js";
 import { CallerError, ClientError, HeadraceError, isTemporary } from "./errors.js";
 import type { Event } from "./events.js";
 import { Followings } from "./followings.js";
@@ -40,6 +41,7 @@ export class Protocol<P, F> {
   readonly #requests = new Requests();
   readonly #outbox = new Outbox<P>();
   readonly #followings = new Followings<P, F>(this.#requests);
+  readonly consumings = new Consumings(this.#requests);
   readonly #greeting: Greeting;
   #welcomed = false;
   #heardAt = 0;
@@ -76,6 +78,7 @@ export class Protocol<P, F> {
     this.#greeting.begin(now, token);
     this.#outbox.restart();
     this.#followings.restart();
+    this.consumings.restart();
   }
 
   /** The socket is gone: nothing that it still says counts. */
@@ -84,6 +87,7 @@ export class Protocol<P, F> {
     this.#requests.close();
     this.#greeting.end();
     this.#followings.drop();
+    this.consumings.drop();
   }
 
   /** Queue a publish and return its number. Throws `queue_full`, `too_large`, `invalid_message`. */
@@ -131,6 +135,7 @@ export class Protocol<P, F> {
   outgoing(now: number): string[] {
     if (!this.#requests.connected) return [];
     if (this.#greeting.isOpen) return this.#greeting.take(now);
+    this.consumings.flush();
     return this.#requests.take().concat(this.#outbox.release(this.welcome.inFlight));
   }
 
@@ -158,6 +163,15 @@ export class Protocol<P, F> {
         return this.#followings.receiveSubscribed(frame, events);
       case "gap":
         return this.#followings.receiveGap(frame, events);
+      case "attached":
+        events.push(...this.consumings.receiveAttached(frame));
+        return;
+      case "delivery":
+        events.push(...this.consumings.receiveDelivery(frame));
+        return;
+      case "settled":
+        events.push(...this.consumings.receiveSettled(frame));
+        return;
       case "error":
         return this.#receiveError(frame, now, events);
       case "ok":
@@ -184,8 +198,11 @@ export class Protocol<P, F> {
   #receiveError(frame: frames.Frame, now: number, events: Event<P, F>[]): void {
     const error = frames.readError(frame);
     const id = idOf(frame);
+    const consumed = this.consumings.receiveRefusal(id, error, now);
     if ("topic" in frame) this.#followings.end(frames.readTopic(frame), error, events);
+    else if ("subscription" in frame) events.push(...this.consumings.end(frames.readSubscription(frame), error));
     else if (this.#followings.receiveRefusal(id, error, now, events)) return;
+    else if (consumed) events.push(...consumed);
     else if (this.#outbox.pending.has(id)) this.#receivePublishError(id, error, now, events);
     else if (this.#greeting.receiveRefusal(id, error, now) || id === NO_ID) events.push({ type: "complained", error });
   }
@@ -202,6 +219,7 @@ export class Protocol<P, F> {
     const expired = this.#outbox.expire(now);
     const events: Event<P, F>[] = expired.map(([entry, result]) => ({ type: "answered", handle: entry.handle, result }));
     this.#followings.poll(now);
+    events.push(...this.consumings.poll(now));
     const reason = this.#requests.connected ? this.#watch(now) : undefined;
     if (reason !== undefined) events.push({ type: "broken", reason });
     return events;
@@ -219,12 +237,13 @@ export class Protocol<P, F> {
 
   #patience(): number {
     const { pingMs } = this.welcome;
-    return this.unanswered > 0 || this.#followings.areOwed ? Math.min(pingMs, IMPATIENT_PING_MS) : pingMs;
+    const owed = this.unanswered > 0 || this.#followings.areOwed || this.consumings.areOwed;
+    return owed ? Math.min(pingMs, IMPATIENT_PING_MS) : pingMs;
   }
 
   /** When `poll` has something to do, in monotonic milliseconds. */
   nextDue(now: number): number | undefined {
-    const dues = [...this.#followings.dues(), this.#greeting.dueAt, this.#outbox.nextDue(now)];
+    const dues = [...this.#followings.dues(), ...this.consumings.dues(), this.#greeting.dueAt, this.#outbox.nextDue(now)];
     if (this.#requests.connected) dues.push(this.#watchDue());
     const known = dues.filter((due): due is number => due !== undefined);
     return known.length > 0 ? Math.min(...known) : undefined;
@@ -243,7 +262,7 @@ export class Protocol<P, F> {
       if (entry) events.push({ type: "answered", handle: entry.handle, result: error });
     }
     this.#followings.fail(error, events);
-    return events;
+    return events.concat(this.consumings.fail(error));
   }
 }
 

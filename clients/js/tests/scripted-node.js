@@ -10,6 +10,8 @@ export class ScriptedNode {
   received = [];
   tokens = [];
   connections = new Set();
+  /** Acks that are settled in vain, with their code. */
+  refused = new Map();
   answer = () => undefined;
   mute = false;
   port = 0;
@@ -85,11 +87,28 @@ export class ScriptedNode {
     if (scripted) return connection.send(scripted);
     if (frame.op === "publish") this.#publish(connection, frame);
     else if (frame.op === "subscribe") this.#subscribe(connection, frame);
+    else if (frame.op === "attach") connection.send(this.#attached(frame));
+    else if (["ack", "nack", "extend"].includes(frame.op)) connection.send(this.#settled(frame));
     else if (frame.op === "ping") connection.send({ op: "pong" });
     else {
       if (frame.op === "unsubscribe") this.topic(frame.topic).followers.delete(connection);
       connection.send({ op: "ok", id: frame.id });
     }
+  }
+
+  #attached({ id, subscription, window }) {
+    return { op: "attached", id, subscription, topic: "default/lines", window, ack_deadline_s: 10 };
+  }
+
+  #settled({ id, subscription, acks }) {
+    const refused = acks.filter((ack) => this.refused.has(ack)).map((ack) => ({ ack, code: this.refused.get(ack) }));
+    return { op: "settled", id, subscription, refused };
+  }
+
+  /** Send deliveries to every connection. */
+  deliver(subscription, ...offsets) {
+    const entry = (offset) => ({ ack: `${offset}.1-t`, attempt: 1, epoch: EPOCH, offset, time: offset, text: `${offset}` });
+    this.say({ op: "delivery", subscription, topic: "default/lines", deliveries: offsets.map(entry) });
   }
 
   #publish(connection, { id, topic, publisher, seq, key, json, text, base64, attributes }) {
