@@ -53,6 +53,7 @@ from gateway.reception import bounds_of
 from gateway.server import Parts, Stop, run
 from gateway.session import Census
 from gateway.sse import endpoint as sse
+from gateway.tls import CertificateError, Tls
 from gateway.vault import Vault
 
 log = logging.getLogger("gateway")
@@ -91,6 +92,9 @@ async def run_node(config: Config, listener: socket.socket, *, on_listening: Cal
                     await run(parts, listener, stop, on_listening=lambda: on_listening(config))
     except InvalidAddress as error:
         log.error("redis: %s", error)
+        return MISCONFIGURED
+    except CertificateError as error:
+        log.error("tls: %s", error)
         return MISCONFIGURED
     except EngineError as error:
         log.error("%s", error)
@@ -168,7 +172,7 @@ def compose(config: Config, redis: Substrate) -> Parts:
     }
     limits = config.limits
     census = Census(connections=limits.connections, connections_per_address=limits.connections_per_address)
-    url = realtime.advertised(config.advertise, config.host, config.port)
+    url = realtime.advertised(config.advertise, config.host, config.port, scheme=config.scheme)
     peers = build_peers(config, topology, bus, keys=store.keys, url=url, load=lambda: census.total)
     loops |= {RETENTION: lambda: peers.duties.run(RETENTION, lambda _: catalog.run()), **peers.loops}
     probe = Probe(topology, bus, names=lambda number: store.keys.probe(config.name, number))
@@ -224,7 +228,10 @@ def _services(
 
 def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers) -> Parts:
     """Put the rooms in front of a node's services."""
-    limits, metrics = context.config.limits, context.metrics
+    config, limits, metrics = context.config, context.config.limits, context.metrics
+    tls = Tls(Path(config.tls_cert), Path(config.tls_key)) if config.tls_cert else None
+    if tls:
+        loops = {**loops, "tls": tls.serve}
     front = realtime.front(context, census=census)
     peers.attend(front)
 
@@ -242,6 +249,7 @@ def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: C
         loops=loops,
         drain=lambda: _drain(context.publisher, front, peers),
         on_draining=on_draining,
+        tls=tls,
     )
 
 

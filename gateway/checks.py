@@ -25,7 +25,7 @@ Finding = tuple[str, str]
 
 def contradictions(config: "Config") -> Iterator[Finding]:
     """Yield everything that does not hold. No sentence quotes a secret."""
-    for check in (_secrets, _redis, _names, _origins, _anonymous, _jwks, _push, _sizes):
+    for check in (_secrets, _redis, _names, _tls, _origins, _anonymous, _jwks, _push, _sizes):
         yield from check(config)
 
 
@@ -73,6 +73,12 @@ def _names(config: "Config") -> Iterator[Finding]:
             or "@" in url.netloc
         ):
             yield "advertise", "must be http://host:port or https://host:port, nothing behind it"
+
+
+def _tls(config: "Config") -> Iterator[Finding]:
+    if bool(config.tls_cert) is not bool(config.tls_key):
+        missing = "tls_key" if config.tls_cert else "tls_cert"
+        yield missing, "is needed too: a certificate and its key go together"
 
 
 def _origins(config: "Config") -> Iterator[Finding]:

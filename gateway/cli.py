@@ -54,12 +54,15 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="The embedded Valkey's data. [default: headrace-data]")] = None,
     name: Annotated[str | None, typer.Option(help="The node's name. [default: made up]")] = None,
     advertise: Annotated[str | None, typer.Option(help="The URL that clients reach this node by.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="A certificate chain (PEM): serve https and wss.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's key (PEM).")] = None,
 ) -> None:
     """Run a node. Every option is also HEADRACE_<OPTION> in the environment and a key in the file."""
     from gateway.commands.serving import serve as run
 
     flags = {"host": host, "port": port, "redis": redis, "name": name, "advertise": advertise}
-    _exit(run(_load(config, {**flags, "data": str(data) if data else None})))
+    paths = {"data": data, "tls_cert": tls_cert, "tls_key": tls_key}
+    _exit(run(_load(config, {**flags, **{key: str(path) if path else None for key, path in paths.items()}})))
 
 
 @app.command("pub")

@@ -199,6 +199,10 @@ class Config:
     data: str = option("headrace-data", "Directory of the embedded engine and of the secrets made for it.")
     name: str = option("", "The node's name; generated when empty.")
     advertise: str = option("", "The URL that clients reach this node by; from host and port when empty.")
+    tls_cert: str = option(
+        "", "PEM file of the node's certificate chain: it serves https and wss. Reloaded when it changes."
+    )
+    tls_key: str = option("", "PEM file of the certificate's key, without a passphrase.")
     weight: int = option(1, "This node's share of new clients; 0: none.", least=0, most=1000)
     lease_seconds: float = option(
         5,
@@ -229,6 +233,11 @@ class Config:
     @property
     def is_embedded(self) -> bool:
         return self.redis is None
+
+    @property
+    def scheme(self) -> str:
+        """What the URLs of this node begin with, as it serves them itself."""
+        return "https" if self.tls_cert else "http"
 
     @property
     def catalog_defaults(self) -> CatalogDefaults:

@@ -21,6 +21,7 @@ import uvicorn
 
 from gateway.asgi import AsgiApp
 from gateway.metrics import Metrics
+from gateway.tls import Tls
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Parts:
     loops: Mapping[str, Callable[[], Coroutine[object, object, None]]]
     drain: Callable[[], Coroutine[object, object, None]]
     on_draining: Callable[[], None]
+    tls: Tls | None = None
+    """None: http and ws."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -120,7 +123,11 @@ class _HttpServer(uvicorn.Server):
 
 async def run(parts: Parts, listener: socket.socket, stop: Stop, *, on_listening: Callable[[], None]) -> None:
     """Serve until `stop` is asked for and the end is reached; a loop that crashes ends the node with its error."""
-    server = _HttpServer(_settings(parts))
+    settings = _settings(parts)
+    # Not by uvicorn's own options, which know files that never change.
+    settings.load()
+    settings.ssl = parts.tls.context if parts.tls else None
+    server = _HttpServer(settings)
     async with _loops(parts), asyncio.TaskGroup() as serving:
         ended = serving.create_task(server.serve(sockets=[listener]), name="http")
         await server.listening.wait()

@@ -51,11 +51,11 @@ def _configure_logs(config: Config) -> None:
     logs.configure(style=style, level=config.log.level.value.upper(), secrets=secrets)
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, *, scheme: str = "http") -> str:
     """Return the URL under which this machine reaches a node that listens on `host`."""
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _greet(config: Config) -> None:
@@ -67,7 +67,7 @@ def greeting(config: Config, *, command: str) -> str:
 
     The token stands alone, never in a URL: URLs end in histories and logs.
     """
-    url = url_of(config.host, config.port)
+    url = url_of(config.host, config.port, scheme=config.scheme)
     options = _client_options(config, url)
     rows = [("page", f"{url}/"), ("reference", f"{url}/docs")]
     if config.is_embedded:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from gateway.config import Config
 from gateway.context import Context
 from gateway.handshake import Front, Handshake, Opening
 from gateway.realtime.connection import Connection
@@ -31,7 +32,7 @@ def node_facts(context: Context) -> Node:
     config, limits = context.config, context.config.limits
     return Node(
         name=config.name,
-        servers=tuple(url for url in (advertised(config.advertise, config.host, config.port),) if url),
+        servers=tuple(url for url in (_own_url(config),) if url),
         ping_ms=round(limits.ping_seconds * 1000),
         spread_ms=SPREAD_MS,
         message_bytes=limits.message_bytes,
@@ -41,11 +42,15 @@ def node_facts(context: Context) -> Node:
     )
 
 
-def advertised(url: str, host: str, port: int) -> str:
+def _own_url(config: Config) -> str:
+    return advertised(config.advertise, config.host, config.port, scheme=config.scheme)
+
+
+def advertised(url: str, host: str, port: int, *, scheme: str = "http") -> str:
     """Return the base URL by which clients reach this node; "" where it cannot be known."""
     if url or host in ("", "0.0.0.0", "::"):
         return url
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def front(context: Context, *, census: Census | None = None, grain_seconds: float = 1.0) -> Front:

@@ -33,6 +33,7 @@ GOOD: list[dict[str, Any]] = [
     {"redis": Secret("redis+sentinel://a:26379,b:26379/service")},
     {"redis": Secret("redis+cluster://a,b,c")},
     {"redis": Secret("redis+cluster://user:x@a:7000,b:7001")},
+    {"tls_cert": "node.pem", "tls_key": "node-key.pem"},
     {"advertise": "http://node:8080"},
     {"advertise": "https://node/"},
     {"allowed_origins": ("https://a", "http://b:1")},
@@ -106,3 +107,9 @@ def test_what_is_bad_is_found_and_no_secret_is_quoted(change: dict[str, Any], ke
     for value in change.values():
         assert not isinstance(value, Secret) or value.value not in sentence
     assert "user:pw" not in sentence
+
+
+@pytest.mark.parametrize(("given", "missing"), [("tls_cert", "tls_key"), ("tls_key", "tls_cert")])
+def test_a_certificate_and_its_key_go_together(given: str, missing: str) -> None:
+    change: dict[str, Any] = {given: "a.pem"}
+    assert found(replace(FULL, **change)) == [missing]

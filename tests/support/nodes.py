@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -32,11 +33,20 @@ class Node:
     """One node's process, its address, and a token that may do everything."""
 
     def __init__(
-        self, data: Path, *, options: tuple[str, ...] = (), env: dict[str, str] | None = None, token: str = ""
+        self,
+        data: Path,
+        *,
+        options: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        token: str = "",
+        ca: str = "",
     ) -> None:
+        """`ca` is the authority's file where the options give the node a certificate."""
         self.data = data
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls = ssl.create_default_context(cafile=ca) if ca else None
+        """What a client needs to trust the node; None: it serves http."""
+        self.url = f"{'https' if ca else 'http'}://127.0.0.1:{self.port}"
         self.token = token or secrets.token_hex(16)
         self.headers = {"x-api-key": self.token}
         self._options = options
@@ -76,7 +86,7 @@ class Node:
             status = self._child.poll()
             assert status is None, f"the node ended with status {status}:\n{self.log[-4000:]}"
             with suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                if httpx.get(f"{self.url}/readyz", timeout=5, verify=self.tls or True).status_code == 200:
                     return
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"the node did not become ready:\n{self.log[-4000:]}")
@@ -130,10 +140,10 @@ class Node:
 
 
 @contextmanager
-def node(*, options: tuple[str, ...] = (), env: dict[str, str] | None = None) -> Iterator[Node]:
+def node(*, options: tuple[str, ...] = (), env: dict[str, str] | None = None, ca: str = "") -> Iterator[Node]:
     """Run a node with an embedded engine on fresh data."""
     root = Path(tempfile.mkdtemp(prefix="headrace-node-"))
-    started = Node(root / "data", options=options, env=env)
+    started = Node(root / "data", options=options, env=env, ca=ca)
     try:
         started.restart()
         yield started

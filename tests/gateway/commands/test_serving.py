@@ -75,6 +75,7 @@ def test_a_node_on_a_shared_redis_keeps_its_token_to_itself() -> None:
 )
 def test_the_url_is_one_that_can_be_opened_here(host: str, url: str) -> None:
     assert url_of(host, 80) == url
+    assert url_of(host, 80, scheme="https") == url.replace("http", "https")
 
 
 def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

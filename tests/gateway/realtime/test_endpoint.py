@@ -183,6 +183,7 @@ async def test_a_wrong_token_is_refused_and_none_has_no_rights() -> None:
 )
 def test_a_node_advertises_what_clients_can_reach(url: str, host: str, said: str) -> None:
     assert advertised(url, host, 8080) == said
+    assert advertised(url, host, 8080, scheme="https") == (url or said.replace("http", "https"))
 
 
 async def test_the_protocol_class_is_what_uvicorn_takes() -> None:
