@@ -1,4 +1,7 @@
-"""`headrace bench fanout | publish | connections`: each prints a table to stderr and one line of JSON to stdout."""
+"""`headrace bench fanout | publish | subscribe | connections`.
+
+Each prints a table to stderr and one line of JSON to stdout.
+"""
 
 import sys
 from collections.abc import Coroutine
@@ -40,6 +43,20 @@ def publish(size: Size = 128, seconds: Seconds = 5, json: Json = False) -> None:
     from bench.publish import publish as measure
 
     _finish(measure(size=size, seconds=seconds), json)
+
+
+@app.command()
+def subscribe(
+    size: Size = 128,
+    seconds: Seconds = 5,
+    backlog: Annotated[int, typer.Option(min=1000, max=900_000, help="Messages to pull.")] = 200_000,
+    pending: Annotated[int, typer.Option(min=1000, max=240_000, help="Leases that a pull must not feel.")] = 200_000,
+    json: Json = False,
+) -> None:
+    """Batches of 100 over HTTP against the bare scripts; many subscriptions; many pending leases."""
+    from bench.subscribe import subscribe as measure
+
+    _finish(measure(size=size, seconds=seconds, backlog=backlog, pending=pending), json)
 
 
 @app.command()
