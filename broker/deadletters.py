@@ -16,8 +16,8 @@ from broker.redelivery import dead_letter
 from broker.store.base import AppendRequest, IdempotencyKey, Store
 from broker.store.subscriptions import Ack, Lease, Nack, Settlement
 
-SCOPE = "headrace/dead-letters"
-"""Of the idempotency keys. No caller has this name: theirs hold no such slash."""
+SCOPE = "@dead-letters"
+"""Of the idempotency keys. No caller has this name: theirs do not begin with `@`."""
 
 RETRY_MS = 10_000
 """After which a message that could not be buried is looked at again."""

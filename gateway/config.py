@@ -35,6 +35,7 @@ from gateway.options import (
     read_value,
 )
 from gateway.outgoing import OutgoingRules, read_networks
+from gateway.quotas import ProjectDefaults
 
 __all__ = ["Auth", "Config", "ConfigError", "Embedded", "Limits", "Log", "Mistake", "Secret", "explain", "load"]
 
@@ -224,6 +225,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     auth: Auth = field(default_factory=Auth)
     retention: RetentionDefaults = field(default_factory=RetentionDefaults)
+    projects: ProjectDefaults = field(default_factory=ProjectDefaults)
     push: Push = field(default_factory=Push)
     embedded: Embedded = field(default_factory=Embedded)
     log: Log = field(default_factory=Log)
@@ -245,7 +247,10 @@ class Config:
         kept = self.retention
         auto_create = self.auto_create or (AutoCreate.ALL if self.is_embedded else AutoCreate.DEFAULT)
         retention = Retention(kept.max_messages, kept.max_bytes, kept.max_age_seconds * 1000)
-        return CatalogDefaults(retention=retention, auto_create=auto_create)
+        quotas = self.projects
+        return CatalogDefaults(
+            retention=retention, auto_create=auto_create, auto_topics=quotas.auto_topics, limits=quotas.limits
+        )
 
 
 OPTIONS = {known.key: known for known in options_of(Config)}
@@ -352,6 +357,7 @@ def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
         limits=Limits(**given("limits")),
         auth=Auth(**given("auth")),
         retention=RetentionDefaults(**given("retention")),
+        projects=ProjectDefaults(**given("projects")),
         push=Push(**given("push")),
         embedded=Embedded(**given("embedded")),
         log=Log(**given("log")),
