@@ -25,10 +25,15 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="List, create, show and delete topics.", no_args_is_help=True)
 config_app = typer.Typer(help="The node's configuration.", no_args_is_help=True)
+subscriptions_app = typer.Typer(help="Durable subscriptions: make, show, pull and consume.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(config_app, name="config")
+app.add_typer(subscriptions_app, name="subscriptions")
 
 Topic = Annotated[str, typer.Argument(help="The topic's full name, PROJECT/TOPIC.", metavar="TOPIC")]
+Subscription = Annotated[
+    str, typer.Argument(help="The subscription's full name, PROJECT/SUBSCRIPTION.", metavar="SUBSCRIPTION")
+]
 Servers = Annotated[
     list[str] | None,
     typer.Option("--server", envvar="HEADRACE_SERVER", help="A node's URL, repeatable. [default: this machine]"),
@@ -161,6 +166,110 @@ def topics_delete(topic: Topic, *, servers: Servers = None, token: Token = None,
     from gateway.commands import topics
 
     topics.delete(_api(servers, token, data), topic)
+
+
+@subscriptions_app.command("list")
+def subscriptions_list(
+    project: Annotated[str, typer.Argument(help="The project's name.")] = "default",
+    *,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+    json: Json = False,
+) -> None:
+    """List a project's subscriptions, newest first."""
+    from gateway.commands import subscriptions
+
+    subscriptions.show_list(_api(servers, token, data), project, as_json=json)
+
+
+@subscriptions_app.command("create")
+def subscriptions_create(
+    subscription: Subscription,
+    *,
+    topic: Annotated[str, typer.Option(help="The topic's full name, PROJECT/TOPIC.")],
+    shared: Annotated[bool, typer.Option("--shared", help="Many consumers, each message acked by itself.")] = False,
+    ack_deadline: Annotated[int | None, typer.Option(min=0, help="Seconds. [default: 10]")] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, help="Then to the dead letters.")] = None,
+    dead_letters: Annotated[str | None, typer.Option(help="A topic's full name, PROJECT/TOPIC.")] = None,
+    order_by: Annotated[str | None, typer.Option(help="One value of this attribute is in one hand at a time.")] = None,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+) -> None:
+    """Make a subscription that begins at its topic's end."""
+    from gateway.commands import subscriptions
+
+    wanted = subscriptions.Wanted(
+        topic=topic,
+        shared=shared,
+        ack_deadline_s=ack_deadline,
+        max_attempts=max_attempts,
+        dead_letter_topic=dead_letters,
+        ordering_attribute=order_by,
+    )
+    subscriptions.create(_api(servers, token, data), subscription, wanted)
+
+
+@subscriptions_app.command("show")
+def subscriptions_show(
+    subscription: Subscription,
+    *,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+    json: Json = False,
+) -> None:
+    """Show a subscription and where it stands."""
+    from gateway.commands import subscriptions
+
+    subscriptions.show_one(_api(servers, token, data), subscription, as_json=json)
+
+
+@subscriptions_app.command("delete")
+def subscriptions_delete(
+    subscription: Subscription, *, servers: Servers = None, token: Token = None, data: DataDirectory = DATA
+) -> None:
+    """Delete a subscription; its topic keeps its messages."""
+    from gateway.commands import subscriptions
+
+    subscriptions.delete(_api(servers, token, data), subscription)
+
+
+@subscriptions_app.command("pull")
+def subscriptions_pull(
+    subscription: Subscription,
+    *,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Messages at most.")] = 1,
+    ack: Annotated[bool, typer.Option("--ack", help="Acknowledge them once they are printed.")] = False,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+    json: Json = False,
+) -> None:
+    """Print the next messages, a line each."""
+    from gateway.commands import subscriptions
+
+    api = _api(servers, token, data)
+    subscriptions.pull(api, subscription, count=count, acknowledges=ack, as_json=json, out=sys.stdout.buffer)
+
+
+@subscriptions_app.command("consume")
+def subscriptions_consume(
+    subscription: Subscription,
+    *,
+    count: Annotated[int | None, typer.Option(min=0, help="End after so many messages.")] = None,
+    window: Annotated[int, typer.Option(min=1, max=1000, help="Messages in hand at once.")] = 100,
+    servers: Servers = None,
+    token: Token = None,
+    data: DataDirectory = DATA,
+    json: Json = False,
+) -> None:
+    """Print what a shared subscription delivers, over all reconnects, and ack it."""
+    from gateway.commands import consuming
+
+    request = consuming.Request(subscription, window, count, json)
+    _exit(_run(consuming.run(_target(servers, token, data), request)))
 
 
 @app.command("token")

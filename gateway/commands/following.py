@@ -120,12 +120,16 @@ async def run(target: Target, request: Request) -> int:
                 note(f"headrace: following {request.topic}, Ctrl-C ends")
             await follow(client, request, writer(sys.stdout.buffer))
     except BrokenPipeError:
-        # Whoever read our output has had enough (`| head`); Python would complain about it once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
     except HeadraceError as error:
         note(f"headrace: {error}")
         return FAILED
     return 0
+
+
+def forget_output() -> None:
+    """Whoever read our output has had enough (`| head`); Python would complain about it once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def writer(stream: BinaryIO) -> Callable[[bytes], None]:

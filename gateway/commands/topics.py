@@ -55,11 +55,18 @@ class Api:
         self._servers = target.servers
         self._client = httpx.Client(headers=headers, timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False)
 
-    def call(self, method: str, path: str, params: Mapping[str, str] | None = None) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        body: Mapping[str, object] | None = None,
+    ) -> Any:
         """Return the answer's JSON (None for an empty one), or end the command with the refusal's sentence."""
         for server in self._servers:
             try:
-                return _result(self._client.request(method, server + path, params=params))
+                return _result(self._client.request(method, server + path, params=params, json=body))
             except httpx.TransportError as error:
                 unreachable = f"{server} cannot be reached: {error}"
         return fail(unreachable)

@@ -27,14 +27,14 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-@pytest.mark.parametrize("words", [[], ["topics"], ["config"]])
+@pytest.mark.parametrize("words", [[], ["topics"], ["subscriptions"], ["config"]])
 def test_a_group_without_a_word_shows_its_words(command: CliRunner, words: list[str]) -> None:
     shown = command.invoke(app, words)
 
     assert "Usage:" in plain(shown.output)
 
 
-@pytest.mark.parametrize("word", ["serve", "pub", "sub", "topics", "token", "config"])
+@pytest.mark.parametrize("word", ["serve", "pub", "sub", "topics", "subscriptions", "token", "config"])
 def test_every_word_explains_itself(command: CliRunner, word: str) -> None:
     shown = command.invoke(app, [word, "--help"])
 
@@ -59,6 +59,8 @@ def test_help_is_quick() -> None:
         (["pub", "default/a", "--json-lines", "--binary"], "exclude each other"),
         (["pub", "default/a", "--attribute", "colour"], "is not NAME=VALUE"),
         (["topics", "create", "a"], "PROJECT/TOPIC"),
+        (["subscriptions", "delete", "a"], "PROJECT/SUBSCRIPTION"),
+        (["subscriptions", "create", "default/a", "--topic", "b"], "PROJECT/TOPIC"),
         (["topics", "create", "default/a", "--server", "ftp://x"], "is not a server"),
         (["token", "anna", "--expires", "soon"], "is not a time"),
         (["serve", "--port", "99999"], "at most"),
