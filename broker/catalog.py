@@ -140,6 +140,27 @@ class Catalog:
         """Replace description, auto-creation, retention and limits. Raises `UnknownProject`, `InvalidRequest`."""
         return self._remember(await self._store.configure_project(_checked_project(project)))
 
+    async def rename_project(self, project: ProjectName, new: ProjectName) -> ProjectInfo:
+        """Rename a project that has no topics: their names, and the keys of their logs, begin with the project's.
+
+        Raises `UnknownProject`, `AlreadyExists`, `InvalidRequest` where it has topics, for `default` `InvalidName`.
+        """
+        await self._require_empty(project)
+        renamed = await self._store.rename_project(project, new)
+        self._settings.pop(project, None)
+        self._allowances.pop(project, None)
+        try:
+            await self._require_empty(project)
+        except InvalidRequest:
+            # Another node created a topic between the two.
+            await self._store.rename_project(new, project)
+            raise
+        return self._remember(renamed)
+
+    async def _require_empty(self, project: ProjectName) -> None:
+        if await self._store.topic_count(project):
+            raise InvalidRequest("A project that has topics cannot be renamed")
+
     async def delete_project(self, project: ProjectName) -> None:
         """Delete a project with its topics. Raises `UnknownProject`, for `default` `InvalidName`."""
         self._settings.pop(project, None)

@@ -65,11 +65,13 @@ class AppendRequest:
     """One publish request: its envelopes are appended all or none.
 
     `digest` is of the payloads (16 bytes or fewer): the same idempotency key with another digest is a `KeyConflict`.
+    `lives_ms` is empty, or says for each message how long it may be given out to subscriptions; 0 is for ever.
     """
 
     envelopes: tuple[bytes, ...]
     once: IdempotencyKey | PublisherSequence | None = None
     digest: bytes = b""
+    lives_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,12 @@ class Store(Protocol):
 
     async def configure_project(self, project: ProjectInfo) -> ProjectInfo:
         """Replace description, auto-creation, retention and limits. Raises `UnknownProject`."""
+
+    async def rename_project(self, project: ProjectName, new: ProjectName) -> ProjectInfo:
+        """Give a project's record another name, and nothing else: its topics must be none.
+
+        Raises `UnknownProject`, `AlreadyExists`; `default` raises `InvalidName`.
+        """
 
     async def delete_project(self, project: ProjectName) -> None:
         """Delete its topics, then the project. Raises `UnknownProject`; `default` raises `InvalidName`."""

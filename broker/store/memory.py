@@ -236,6 +236,16 @@ class MemoryStore(MemorySubscriptions):
         self._data.projects[project.name] = new
         return new
 
+    async def rename_project(self, project: ProjectName, new: ProjectName) -> ProjectInfo:
+        if project == DEFAULT_PROJECT:
+            raise InvalidName(f"The project {DEFAULT_PROJECT} keeps its name.")
+        old = await self.project(project)
+        if new == DEFAULT_PROJECT or new in self._data.projects:
+            raise AlreadyExists(f"The project {new} exists already.")
+        self._data.projects[new] = replace(old, name=new, modified_ms=self._now_ms())
+        del self._data.projects[project]
+        return self._data.projects[new]
+
     async def delete_project(self, project: ProjectName) -> None:
         if project == DEFAULT_PROJECT:
             raise InvalidName(f"The project {DEFAULT_PROJECT} always exists.")

@@ -192,6 +192,20 @@ class RedisStore(RedisSubscriptions):
                 return new
         raise Unavailable("Others change this project at the same time.", retry_ms=RETRY_MS)
 
+    async def rename_project(self, project: ProjectName, new: ProjectName) -> ProjectInfo:
+        if project == DEFAULT_PROJECT:
+            raise InvalidName(f"The project {DEFAULT_PROJECT} keeps its name.")
+        for _ in range(REPLACE_ATTEMPTS):
+            record = await self._record(project)
+            old = wire.read_project(project, record)
+            if new == DEFAULT_PROJECT or await self._record(new):
+                raise AlreadyExists(f"The project {new} exists already.")
+            renamed = replace(old, name=new, modified_ms=await self._now_ms())
+            args = (1, project, record, b"", 1, new, b"", wire.pack_project(renamed, make_nonce()))
+            if await self._run(scripts.RECORDS, (self.keys.projects(),), args):
+                return renamed
+        raise Unavailable("Others change this project at the same time.", retry_ms=RETRY_MS)
+
     async def delete_project(self, project: ProjectName) -> None:
         if project == DEFAULT_PROJECT:
             raise InvalidName(f"The project {DEFAULT_PROJECT} always exists.")

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import orjson
 
-from broker.errors import AlreadyExists, InvalidRequest, UnknownSubscription
-from broker.names import DEFAULT_PROJECT, SubscriptionName
+from broker.catalog import MAX_DESCRIPTION_BYTES
+from broker.errors import AlreadyExists, InvalidRequest
+from broker.history import History
+from broker.names import DEFAULT_PROJECT, is_argo_name, parse_project
 from broker.store.base import ProjectInfo
 from gateway.ams import errors, wire
 from gateway.ams.access import reaches
 from gateway.ams.requests import Request
 from gateway.ams.table import Row
-from gateway.context import Context
 
 
 async def create(request: Request) -> bytes:
@@ -32,13 +33,33 @@ async def show(request: Request) -> bytes:
 
 
 async def update(request: Request) -> bytes:
-    """`description` replaces; what is absent or empty stays. The name stays: its logs carry it in their keys."""
+    """`description` replaces, `name` renames; what is absent or empty stays."""
     document = _read(request.body, errors.invalid_body())
-    project = await request.catalog.project(request.target.project)
-    if document.get("name", project.name) != project.name:
-        raise errors.ArgoRefusal(400, "INVALID_ARGUMENT", "A project cannot be renamed")
-    described = replace(project, description=document.get("description", project.description))
-    return await _shown(request, await request.catalog.configure_project(described))
+    project = await request.catalog.project(request.project)
+    name, description = document.get("name", project.name), document.get("description", project.description)
+    if len(description.encode(errors="replace")) > MAX_DESCRIPTION_BYTES:
+        # Before the name is changed.
+        raise errors.invalid(f"A project's description has at most {MAX_DESCRIPTION_BYTES} bytes")
+    if name != project.name:
+        project = await _rename(request, name)
+    if name == request.project or description != project.description:
+        project = await request.catalog.configure_project(replace(project, description=description))
+    return await _shown(request, project)
+
+
+async def _rename(request: Request, name: str) -> ProjectInfo:
+    """Its members go along. Topics, subscriptions and schemas bear its name, so it must have none."""
+    context, old = request.context, request.project
+    if not is_argo_name(name):
+        raise errors.invalid_name("project")
+    if await context.subscriptions.list(old) or await context.schemas.schemas(old):
+        raise errors.invalid("A project that has subscriptions or schemas cannot be renamed")
+    try:
+        renamed = await request.catalog.rename_project(old, parse_project(name))
+    except AlreadyExists:
+        raise errors.invalid("invalid project name change, name already exists") from None
+    await context.accounts.rename_project(old, renamed.name)
+    return renamed
 
 
 async def delete(request: Request) -> bytes:
@@ -50,20 +71,12 @@ async def delete(request: Request) -> bytes:
     await request.catalog.project(project)
     if project != DEFAULT_PROJECT:
         await context.accounts.forget_project(project)
-        for subscription in await context.subscriptions.list(project):
-            await _delete_subscription(context, subscription.name)
     await request.catalog.delete_project(project)
     await context.schemas.forget_project(project)
+    await History(context.accounts.records).forget(project)
     # Who became a member meanwhile.
     await context.accounts.forget_project(project)
     return b""
-
-
-async def _delete_subscription(context: Context, name: SubscriptionName) -> None:
-    try:
-        await context.subscriptions.delete(name)
-    except UnknownSubscription:
-        return
 
 
 async def index(request: Request) -> bytes:

@@ -140,6 +140,32 @@ async def test_what_is_there_or_not_there_is_said() -> None:
         await catalog.delete_project(DEFAULT_PROJECT)
 
 
+async def test_a_project_without_topics_is_renamed() -> None:
+    house, new = House(), ProjectName("store")
+    await house.catalog.create_project(a_project())
+    assert (await house.catalog.rename_project(SHOP, new)).name == new
+    with pytest.raises(UnknownProject):
+        await house.catalog.retention_of(replace(await house.catalog.create_topic(NEWS), name=ORDERS))
+    await house.catalog.create_topic(TopicName("store/orders"))
+    with pytest.raises(InvalidRequest, match="has topics"):
+        await house.catalog.rename_project(new, SHOP)
+    assert (await house.catalog.project(new)).name == new
+
+
+async def test_a_topic_that_another_node_made_meanwhile_keeps_its_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    house, new = House(), ProjectName("store")
+    await house.catalog.create_project(a_project())
+    counts = iter([0, 1])
+
+    async def count(_: ProjectName) -> int:
+        return next(counts)
+
+    monkeypatch.setattr(house.store, "topic_count", count)
+    with pytest.raises(InvalidRequest, match="has topics"):
+        await house.catalog.rename_project(SHOP, new)
+    assert [info.name for info in await house.catalog.projects()] == [DEFAULT_PROJECT, SHOP]
+
+
 BAD_RETENTIONS = [
     Retention(max_messages=0),
     Retention(max_bytes=-1),

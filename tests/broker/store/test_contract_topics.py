@@ -110,6 +110,25 @@ async def test_projects_are_created_described_configured_and_deleted(store: Stor
     assert await store.ends([topic]) == [None]
 
 
+async def test_a_project_is_renamed_and_stays_itself(store: Store) -> None:
+    old, new = ProjectName("p"), ProjectName("q")
+    created = await store.create_project(ProjectInfo(old, 0, 0, "kept", created_by="me"))
+    renamed = await store.rename_project(old, new)
+    assert renamed == await store.project(new)
+    assert renamed.modified_ms >= created.modified_ms
+    assert replace(renamed, name=old, modified_ms=created.modified_ms) == created
+    assert [info.name for info in await store.projects()] == [DEFAULT_PROJECT, new]
+    await store.create_project(ProjectInfo(old, 0, 0))
+    for taken in (old, DEFAULT_PROJECT):
+        with pytest.raises(AlreadyExists):
+            await store.rename_project(new, taken)
+    with pytest.raises(UnknownProject):
+        await store.rename_project(ProjectName("absent"), ProjectName("r"))
+    with pytest.raises(InvalidName):
+        await store.rename_project(DEFAULT_PROJECT, ProjectName("r"))
+    assert len(await store.projects()) == 3
+
+
 async def test_the_default_project_always_exists(store: Store) -> None:
     assert (await store.project(DEFAULT_PROJECT)).auto_create_topics is False
     assert [info.name for info in await store.projects()] == [DEFAULT_PROJECT]

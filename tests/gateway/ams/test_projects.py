@@ -38,14 +38,52 @@ async def test_changing_needs_an_object(argo: httpx.AsyncClient, body: bytes) ->
     assert answer.json()["error"] == {"code": 400, "message": "Invalid Request Body", "status": "BAD_REQUEST"}
 
 
-async def test_a_project_keeps_its_name(argo: httpx.AsyncClient) -> None:
-    answer = await argo.put("/projects/p", content=b'{"name":"q","description":"x"}')
-    assert answer.json()["error"] == {
-        "code": 400,
-        "message": "A project cannot be renamed",
-        "status": "INVALID_ARGUMENT",
-    }
-    assert "description" not in (await argo.get("/projects/p")).json()
+async def test_a_project_is_renamed_with_its_members(argo: httpx.AsyncClient) -> None:
+    made = (await argo.post("/projects/new", content=b'{"description":"d"}')).json()
+    await argo.post("/users/ann", json={"projects": [{"project": "new", "roles": ["project_admin"]}]})
+    renamed = await argo.put("/projects/new", content=b'{"name":"newer","description":"e"}')
+    assert renamed.status_code == 200
+    assert {**renamed.json(), "modified_on": ""} == {**made, "name": "newer", "description": "e", "modified_on": ""}
+    assert (await argo.get("/projects/newer")).json() == renamed.json()
+    assert (await argo.get("/projects/new")).status_code == 404
+    [membership] = (await argo.get("/users/ann")).json()["projects"]
+    assert (membership["project"], membership["roles"]) == ("newer", ["project_admin"])
+
+
+TAKEN = "invalid project name change, name already exists"
+
+
+@pytest.mark.parametrize(
+    ("project", "name", "message"),
+    [
+        ("new", "p", TAKEN),
+        ("new", "default", TAKEN),
+        ("new", "a b", "Invalid project name"),
+        ("new", "a/b", "Invalid project name"),
+        ("p", "q", "A project that has topics cannot be renamed"),
+        ("default", "q", "The project default keeps its name."),
+    ],
+)
+async def test_a_refused_rename_changes_nothing(argo: httpx.AsyncClient, project: str, name: str, message: str) -> None:
+    await argo.post("/projects/new", content=b"{}")
+    before = (await argo.get("/projects")).json()
+    answer = await argo.put(f"/projects/{project}", json={"name": name, "description": "x"})
+    assert answer.json()["error"] == {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}
+    assert (await argo.get("/projects")).json() == before
+
+
+async def test_a_description_that_is_too_long_keeps_the_name_too(argo: httpx.AsyncClient) -> None:
+    made = (await argo.post("/projects/new", content=b"{}")).json()
+    answer = await argo.put("/projects/new", json={"name": "newer", "description": "x" * 4097})
+    assert answer.status_code == 400
+    assert (await argo.get("/projects/new")).json() == made
+
+
+async def test_a_project_with_a_subscription_left_keeps_its_name(argo: httpx.AsyncClient) -> None:
+    await argo.put("/projects/p/subscriptions/s", json={"topic": "projects/p/topics/t"})
+    await argo.delete("/projects/p/topics/t")
+    answer = await argo.put("/projects/p", json={"name": "q"})
+    assert answer.json()["error"]["message"] == "A project that has subscriptions or schemas cannot be renamed"
 
 
 async def test_a_project_is_created_once(argo: httpx.AsyncClient) -> None:
