@@ -33,11 +33,13 @@ from broker.waiting import Waiting
 from cluster import scripts as cluster_scripts
 from cluster.address import Address, InvalidAddress, parse_address
 from cluster.bus import Bus
+from cluster.duties import Duties
 from cluster.engine import Engine, EngineError
 from cluster.probe import Probe
 from cluster.topology import Topology
 from gateway import app
 from gateway.ams import routes as ams
+from gateway.ams.receiving import message_document, zulu
 from gateway.auth import Authenticator
 from gateway.config import Config
 from gateway.context import Context
@@ -46,8 +48,12 @@ from gateway.health import Health, Readiness
 from gateway.http import http_protocol
 from gateway.metrics import Metrics
 from gateway.options import Secret
+from gateway.outgoing import Outgoing
 from gateway.peers import RETENTION, Peers
 from gateway.peers import build as build_peers
+from gateway.push.pusher import Pusher
+from gateway.push.worker import Services
+from gateway.pushes import Pushes
 from gateway.realtime import endpoint as realtime
 from gateway.reception import bounds_of
 from gateway.server import Parts, Stop, run
@@ -174,6 +180,7 @@ def compose(config: Config, redis: Substrate) -> Parts:
     census = Census(connections=limits.connections, connections_per_address=limits.connections_per_address)
     url = realtime.advertised(config.advertise, config.host, config.port, scheme=config.scheme)
     peers = build_peers(config, topology, bus, keys=store.keys, url=url, load=lambda: census.total)
+    loops |= push_loops(context, peers.duties)
     loops |= {RETENTION: lambda: peers.duties.run(RETENTION, lambda _: catalog.run()), **peers.loops}
     probe = Probe(topology, bus, names=lambda number: store.keys.probe(config.name, number))
 
@@ -220,10 +227,27 @@ def _services(
         consumers=Consumers(subscriptions, waiting, monotonic=clock),
         accounts=accounts,
         schemas=schemas,
+        pushes=Pushes(records, vault, new_id=lambda: str(uuid.uuid4())),
+        outgoing=Outgoing(config.push.outgoing),
         auth=Authenticator(config, now_ms=wall_ms, monotonic=clock, accounts=accounts),
         metrics=metrics,
         now_ms=wall_ms,
     )
+
+
+def push_loops(context: Context, duties: Duties) -> dict[str, Loop]:
+    """Deliver what is pushed, unless the operator turned that off; every node knows the configurations."""
+    if not context.config.push.enabled:
+        return {"pushes": context.pushes.run}
+    services = Services(
+        subscriptions=context.subscriptions,
+        pushes=context.pushes,
+        outgoing=context.outgoing,
+        document_of=message_document,
+        now=lambda: zulu(context.now_ms()),
+        monotonic=time.monotonic,
+    )
+    return {"pushes": context.pushes.run, "push": Pusher(services, duties).run}
 
 
 def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers) -> Parts:

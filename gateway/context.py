@@ -13,6 +13,8 @@ from broker.subscriptions import Subscriptions
 from gateway.auth import Authenticator
 from gateway.config import Config
 from gateway.metrics import Metrics
+from gateway.outgoing import Outgoing
+from gateway.pushes import Pushes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class Context:
     consumers: Consumers
     accounts: Accounts
     schemas: SchemaCatalog
+    pushes: Pushes
+    outgoing: Outgoing
     auth: Authenticator
     metrics: Metrics
     now_ms: Callable[[], int]

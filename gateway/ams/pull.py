@@ -12,12 +12,14 @@ from broker.errors import InvalidRequest, UnknownTopic
 from broker.names import local_of
 from broker.store.subscriptions import CursorAck, Settled
 from gateway.ams import errors, receiving
+from gateway.ams.pushconfig import require_pull
 from gateway.ams.receiving import PullOptions
 from gateway.ams.requests import Request
 from gateway.ams.table import Row
 
 
 async def pull(request: Request) -> bytes:
+    require_pull(request)
     options = await _options(request)
     wait = request.context.config.limits.pull_wait_seconds if options.waits else 0
     try:

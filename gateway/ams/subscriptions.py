@@ -4,17 +4,19 @@ Headrace's own: a creation may ask for a `shared` subscription with a policy (`g
 `:modifyAckDeadline` with `ackIds` is about those leases alone: more time for them, or with 0 none.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import orjson
 
 from broker.acls import Resource
-from broker.errors import AlreadyExists, InvalidRequest, UnknownTopic, WrongKind
+from broker.errors import AlreadyExists, HeadraceError, InvalidRequest, UnknownTopic, WrongKind
 from broker.names import local_of, project_of
 from broker.redelivery import MAX_ACK_DEADLINE_S
 from broker.store.subscriptions import Settled, SubscriptionInfo
-from gateway.ams import errors, receiving, wire
+from gateway.ams import errors, pushconfig, receiving, wire
 from gateway.ams.access import sees_subscription
+from gateway.ams.pushconfig import Wanted
 from gateway.ams.requests import Request
 from gateway.ams.settings import (
     Creation,
@@ -33,24 +35,54 @@ async def create(request: Request) -> bytes:
     made = _read(request.body)
     if project_of(made.topic) != request.project:
         raise UnknownTopic
-    if made.push:
-        raise errors.conflict("Push functionality is currently disabled")
+    wanted = _wanted(made)
+    if wanted is not None:
+        # Before the push rules, which come before the name's.
+        await request.catalog.topic(made.topic)
+        pushconfig.require_enabled(request)
+        pushconfig.check_wanted(wanted, request.context.outgoing.rules, retry_first=False)
     try:
         info = await request.context.subscriptions.create(request.subscription, made.topic, made.settings)
     except AlreadyExists:
         raise errors.already_exists("Subscription") from None
-    return orjson.dumps(subscription_document(info))
+    if wanted is None:
+        return orjson.dumps(subscription_document(info))
+    return orjson.dumps(subscription_document(info, await _pushed(request, info, wanted)))
+
+
+def _wanted(made: Creation) -> Wanted | None:
+    try:
+        wanted = pushconfig.read_wanted(made.push)
+    except InvalidRequest:
+        raise errors.invalid_arguments("Subscription") from None
+    return None if wanted.is_none else wanted
+
+
+async def _pushed(request: Request, info: SubscriptionInfo, wanted: Wanted) -> Mapping[str, object]:
+    """Keep the push configuration, or take the subscription back: a refused call leaves nothing behind."""
+    try:
+        return pushconfig.push_document(await pushconfig.store(request, info, wanted))
+    except HeadraceError:
+        await request.context.subscriptions.delete(info.name)
+        raise
 
 
 async def show(request: Request) -> bytes:
-    return orjson.dumps(subscription_document(await request.context.subscriptions.get(request.subscription)))
+    info = await request.context.subscriptions.get(request.subscription)
+    return orjson.dumps(await pushconfig.shown(request, info))
 
 
 async def delete(request: Request) -> bytes:
-    """Its access list goes with it."""
-    await request.context.subscriptions.delete(request.subscription)
+    """Its access list and its push configuration go with it; what is returned says that deliveries ended."""
+    info = await request.context.subscriptions.get(request.subscription)
+    config = await request.context.pushes.get(info.name, created_ms=info.created_ms)
+    await request.context.subscriptions.delete(info.name)
     await request.context.accounts.drop_acl(request.project, Resource.SUBSCRIPTION, local_of(request.subscription))
-    return b""
+    if config is None:
+        return b""
+    await request.context.pushes.delete(info.name, created_ms=info.created_ms)
+    ended = {"message": f"Subscription {subscription_name(info.name)} deactivated"}
+    return orjson.dumps(ended) if config.verified else b""
 
 
 async def index(request: Request) -> bytes:
@@ -59,7 +91,11 @@ async def index(request: Request) -> bytes:
     found = await request.context.subscriptions.list(request.project)
     seen = [info for info in found if sees_subscription(request.caller, request.project, info.name)]
     shown, token = wire.cut_page(seen, page, key=_age)
-    documents = [subscription_document(info) for info in shown]
+    configs = await request.context.pushes.several([(info.name, info.created_ms) for info in shown])
+    documents = [
+        subscription_document(info, pushconfig.push_document(config))
+        for info, config in zip(shown, configs, strict=True)
+    ]
     return orjson.dumps({"subscriptions": documents, "nextPageToken": token, "totalSize": len(seen)})
 
 

@@ -24,7 +24,7 @@ LONGER_FUNCTIONS: dict[str, str] = {}
 LAYERS = ["broker", "cluster", "gateway"]
 """Imports go from right to left, never back."""
 
-ROOMS = ["realtime", "sse", "ams", "admin"]
+ROOMS = ["realtime", "sse", "ams", "admin", "push"]
 
 PURE = [
     "broker/acks.py",
@@ -55,6 +55,7 @@ PURE = [
     "gateway/ams/wire.py",
     "gateway/framing.py",
     "gateway/origins.py",
+    "gateway/push/wire.py",
     "gateway/realtime/frames.py",
     "gateway/realtime/wire.py",
     "gateway/sse/wire.py",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,10 +28,12 @@ from broker.store.records_memory import MemoryRecords
 from broker.subscriptions import Subscriptions
 from broker.waiting import Waiting
 from gateway.auth import Authenticator
-from gateway.config import Auth, Config, Limits, Secret
+from gateway.config import Auth, Config, Limits, Push, Secret
 from gateway.context import Context
 from gateway.http import http_protocol
 from gateway.metrics import Metrics
+from gateway.outgoing import Outgoing
+from gateway.pushes import Pushes
 from gateway.reception import Bounds
 from gateway.session import Census
 from gateway.tokens import mint
@@ -38,6 +41,8 @@ from gateway.vault import Vault
 
 OPERATOR = "operator-token-for-tests"
 SECRET = Secret("a secret key of the node, long enough to sign with")
+
+TLS = ssl.create_default_context()
 
 PATIENCE_SECONDS = 10.0
 
@@ -70,6 +75,7 @@ class Node:
     origins: tuple[str, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
     pull_wait_seconds: float = 5
+    push: Push = field(default_factory=lambda: Push(plain_http=True, allowed_networks=("127.0.0.0/8",)))
     ahead_ms: int = 0
     """How far this node's clock is ahead of the wall clock: `later` plays that time passes."""
 
@@ -80,6 +86,7 @@ class Node:
             secret_key=SECRET,
             allowed_origins=self.origins,
             limits=Limits(pull_wait_seconds=self.pull_wait_seconds),
+            push=self.push,
             auth=Auth(anonymous_publish=anonymous.publish, anonymous_subscribe=anonymous.subscribe),
         )
         self.now_ms: Callable[[], int] = lambda: now_ms() + self.ahead_ms
@@ -100,6 +107,8 @@ class Node:
             self.store, DeadLetters(self.store, self.catalog), waiting, monotonic=time.monotonic
         )
         self.consumers = Consumers(self.subscriptions, waiting, monotonic=time.monotonic)
+        self.pushes = Pushes(self.records, Vault(SECRET), new_id=lambda: str(uuid.uuid4()))
+        self.outgoing = Outgoing(self.config.push.outgoing, tls=TLS)
         self.accounts = Accounts(self.records, Vault(SECRET), require_project=self.catalog.project)
         self.auth = Authenticator(self.config, now_ms=now_ms, monotonic=time.monotonic, accounts=self.accounts)
 
@@ -114,6 +123,8 @@ class Node:
             consumers=self.consumers,
             accounts=self.accounts,
             schemas=self.schemas,
+            pushes=self.pushes,
+            outgoing=self.outgoing,
             auth=self.auth,
             metrics=self.metrics,
             now_ms=self.now_ms,
@@ -127,6 +138,7 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         self._running.cancel()
         await asyncio.wait([self._running])
+        await self.outgoing.close()
 
     async def say(self, topic: str, *texts: str) -> None:
         messages = tuple(Message(Kind.TEXT, text.encode()) for text in texts)

@@ -28,6 +28,8 @@ from gateway.auth import Authenticator
 from gateway.config import Auth, Config, Limits, Secret
 from gateway.context import Context
 from gateway.metrics import Metrics
+from gateway.outgoing import Outgoing
+from gateway.pushes import Pushes
 from gateway.realtime.endpoint import advertised, front, protocol_class
 from gateway.vault import Vault
 
@@ -68,6 +70,8 @@ def context(config: Config, bus: Bus, store: MemoryStore) -> Context:
         subscriptions=subscriptions,
         consumers=Consumers(subscriptions, waiting, monotonic=time.monotonic),
         accounts=Accounts(records, Vault(Secret("secret")), require_project=catalog.project),
+        pushes=Pushes(records, Vault(Secret("secret")), new_id=lambda: "id"),
+        outgoing=Outgoing(config.push.outgoing),
         schemas=SchemaCatalog(records, monotonic=time.monotonic, new_id=lambda: "id"),
         auth=Authenticator(config, now_ms=now_ms, monotonic=time.monotonic),
         metrics=Metrics(),

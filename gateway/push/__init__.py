@@ -1,0 +1,1 @@
+"""Push deliveries: what a subscription receives, sent to its endpoint by HTTP."""
