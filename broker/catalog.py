@@ -28,6 +28,7 @@ from broker.observe import Observer, Silent
 from broker.positions import MAX_EPOCH
 from broker.retention import NODE_RETENTION, effective
 from broker.store.base import ProjectInfo, ProjectLimits, Retention, Store, TopicInfo, Trimmed
+from broker.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,10 @@ class Catalog:
         self._round: deque[tuple[TopicName, Retention]] = deque()
         self._allowances: dict[ProjectName, Allowance] = {}
 
+    def reconfigure(self, defaults: CatalogDefaults) -> None:
+        """Let other defaults hold from now on; a round of trimming under way ends by the old ones."""
+        self._defaults = defaults
+
     async def create_topic(self, topic: TopicName, retention: Retention | None = None) -> TopicInfo:
         """Raises `AlreadyExists`, `UnknownProject`, `InvalidRequest`, `LimitExceeded`."""
         retention = _checked(retention or Retention())
@@ -112,6 +117,10 @@ class Catalog:
     async def topic(self, topic: TopicName) -> TopicInfo:
         """Raises `UnknownTopic`."""
         return await self._store.topic(topic)
+
+    async def traffic(self, topic: TopicName) -> Traffic:
+        """Return what was ever published to `topic`. Raises `UnknownTopic`."""
+        return await self._store.traffic(topic)
 
     async def topics(self, project: ProjectName) -> list[TopicInfo]:
         """All topics of a project, newest first. Raises `UnknownProject`."""

@@ -37,7 +37,7 @@ from cluster.duties import Duties
 from cluster.engine import Engine, EngineError
 from cluster.probe import Probe
 from cluster.topology import Topology
-from gateway import app
+from gateway import app, logs
 from gateway.ams import routes as ams
 from gateway.ams.receiving import message_document, zulu
 from gateway.auth import Authenticator
@@ -56,6 +56,7 @@ from gateway.push.worker import Services
 from gateway.pushes import Pushes
 from gateway.realtime import endpoint as realtime
 from gateway.reception import bounds_of
+from gateway.reloading import Reloading
 from gateway.server import Parts, Stop, run
 from gateway.session import Census
 from gateway.sse import endpoint as sse
@@ -83,18 +84,27 @@ class Substrate:
     loops: dict[str, Loop]
 
 
-async def run_node(config: Config, listener: socket.socket, *, on_listening: Callable[[Config], None]) -> int:
+async def run_node(
+    given: Config,
+    listener: socket.socket,
+    *,
+    on_listening: Callable[[Config], None],
+    read: Callable[[], Config] | None = None,
+) -> int:
     """Run a node on a bound socket until a signal ends it; returns the exit status.
 
-    `on_listening` gets the configuration as it is in force: with the node's name and its port.
+    `on_listening` gets the configuration as it is in force: with the node's name and its port. `read` reads the
+    configuration again, at SIGHUP.
     """
-    config = in_force(config, listener)
+    config = in_force(given, listener)
     stop = Stop()
     try:
         with stop.on_signals():
             async with substrate(config, stop) as redis:
                 if not stop.asked.is_set():
                     parts = compose(config, redis)
+                    if read:
+                        stop.on_hangup = Reloading(config, given=given, read=read, apply=parts.apply).reload
                     await run(parts, listener, stop, on_listening=lambda: on_listening(config))
     except InvalidAddress as error:
         log.error("redis: %s", error)
@@ -274,7 +284,18 @@ def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: C
         drain=lambda: _drain(context.publisher, front, peers),
         on_draining=on_draining,
         tls=tls,
+        apply=lambda config: _apply(config, context, peers, tls),
     )
+
+
+def _apply(config: Config, context: Context, peers: Peers, tls: Tls | None) -> None:
+    """Put the live options of `config` into force: those of `gateway.reloading.LIVE`."""
+    logs.set_level(config.log.level.value.upper())
+    context.auth.reconfigure(config)
+    context.catalog.reconfigure(config.catalog_defaults)
+    peers.reconfigure(config)
+    if tls and config.tls_cert and config.tls_key:
+        tls.use(Path(config.tls_cert), Path(config.tls_key))
 
 
 async def _drain(publisher: Publisher, front: Front, peers: Peers) -> None:

@@ -38,16 +38,26 @@ class Authenticator:
         monotonic: Callable[[], float],
         accounts: Accounts | None = None,
     ) -> None:
-        auth = config.auth
         self._now_ms = now_ms
+        self._monotonic = monotonic
+        self._bearers = Bearers(accounts, monotonic=monotonic) if accounts else None
+        self._set: KeySet | None = None
+        self._jwks_url = ""
+        self.reconfigure(config)
+
+    def reconfigure(self, config: Config) -> None:
+        """Judge credentials and origins by `config` from now on; connections that stand keep their rights."""
+        auth = config.auth
         self._service = _hash(config.service_token.value) if config.service_token else None
         self._keys = {key.kid: key for key in auth.keys}
         self._only_key = auth.keys[0] if len(auth.keys) == 1 else None
         if config.secret_key:
             own = own_key(config.secret_key)
             self._keys[own.kid] = own
-        self._set = KeySet(auth.jwks_url, monotonic=monotonic) if auth.jwks_url else None
-        self._bearers = Bearers(accounts, monotonic=monotonic) if accounts else None
+        if auth.jwks_url != self._jwks_url:
+            # The same URL keeps the keys that were fetched.
+            self._jwks_url = auth.jwks_url
+            self._set = KeySet(auth.jwks_url, monotonic=self._monotonic) if auth.jwks_url else None
         self._rules = token_rules(config)
         self._origins = Origins(config.allowed_origins, loopback=config.is_embedded)
         self._anonymous = Principal(ANONYMOUS_NAME, publish=auth.anonymous_publish, subscribe=auth.anonymous_subscribe)

@@ -64,10 +64,12 @@ def serve(
 ) -> None:
     """Run a node. Every option is also HEADRACE_<OPTION> in the environment and a key in the file."""
     from gateway.commands.serving import serve as run
+    from gateway.config import load
 
     flags = {"host": host, "port": port, "redis": redis, "name": name, "advertise": advertise}
     paths = {"data": data, "tls_cert": tls_cert, "tls_key": tls_key}
-    _exit(run(_load(config, {**flags, **{key: str(path) if path else None for key, path in paths.items()}})))
+    given: dict[str, object] = {**flags, **{key: str(path) if path else None for key, path in paths.items()}}
+    _exit(run(_load(config, given), read=lambda: load(given, file=config)))
 
 
 @app.command("pub")

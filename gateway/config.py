@@ -290,7 +290,7 @@ def load(
 def explain(config: Config) -> list[tuple[str, str, str, str]]:
     """Return (key, value, source, meaning) of every option; of a secret only whether it is set."""
     return [
-        (known.key, _shown(known, _value(config, known.key)), config.sources.get(known.key, "default"), known.meaning)
+        (known.key, shown(known, value_of(config, known.key)), config.sources.get(known.key, "default"), known.meaning)
         for known in OPTIONS.values()
     ]
 
@@ -365,12 +365,14 @@ def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
     )
 
 
-def _value(config: Config, key: str) -> object:
+def value_of(config: Config, key: str) -> object:
+    """Return an option's value by its dotted key."""
     section, _, name = key.rpartition(".")
     return getattr(getattr(config, section) if section else config, name)
 
 
-def _shown(known: Option, value: object) -> str:
+def shown(known: Option, value: object) -> str:
+    """Return a value as an operator may see it: of a secret only whether it is set."""
     if known.is_secret:
         return "set" if value else "not set"
     if isinstance(value, tuple):

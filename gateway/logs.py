@@ -124,6 +124,12 @@ def configure(
     handler.setFormatter(Plain(secrets) if style == "plain" else JsonLines(secrets))
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Write events of `level` and above; the loggers in `QUIET` from `warning` on."""
+    root = logging.getLogger()
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -58,6 +58,9 @@ class Peers:
     def on_draining(self) -> None:
         self.node.advertised = replace(self.node.advertised, draining=True)
 
+    def reconfigure(self, config: Config) -> None:
+        self.node.advertised = replace(self.node.advertised, weight=config.weight)
+
     async def give_back(self) -> None:
         """End this node's duties, so that others take them now."""
         with suppress(TimeoutError):

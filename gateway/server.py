@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from gateway.asgi import AsgiApp
+from gateway.config import Config
 from gateway.metrics import Metrics
 from gateway.tls import Tls
 
@@ -38,6 +39,7 @@ LAG_SECONDS = 0.25
 """How often the event loop's lateness is measured."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""They end the node."""
 
 
 class BindError(Exception):
@@ -61,6 +63,8 @@ class Parts:
     on_draining: Callable[[], None]
     tls: Tls | None = None
     """None: http and ws."""
+    apply: Callable[[Config], None] = lambda _: None
+    """Puts a configuration into force of which only live options have changed (`gateway.reloading`)."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -80,26 +84,35 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Stop:
-    """What the signals ask for: `asked` at the first, `hastened` at the second."""
+    """What the signals ask for: `asked` at the first that ends the node, `hastened` at the second."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hastened = asyncio.Event()
+        self.on_hangup: Callable[[], None] = _nothing
+        """What SIGHUP asks for; nothing until the node is there. Unhandled it would end the process."""
 
     def on_signal(self) -> None:
         (self.hastened if self.asked.is_set() else self.asked).set()
 
+    def _hang_up(self) -> None:
+        self.on_hangup()
+
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Listen to `SIGNALS` while inside."""
+        """Listen to `SIGNALS` and SIGHUP while inside."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         try:
             yield
         finally:
-            for number in SIGNALS:
+            for number in (*SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+
+
+def _nothing(*_: object) -> None: ...
 
 
 class _HttpServer(uvicorn.Server):

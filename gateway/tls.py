@@ -32,6 +32,11 @@ class Tls:
         self.context = _load(certificate, key)
         self.context.sni_callback = self._choose
 
+    def use(self, certificate: Path, key: Path) -> bool:
+        """Take up what these files hold, and look after them from now on. As `reload`."""
+        self._files = (certificate, key)
+        return self.reload()
+
     def reload(self) -> bool:
         """Take up what the files hold now; where they hold no usable pair, keep what there is and return False."""
         self._seen = self._state()

@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gateway import logs
@@ -23,8 +25,8 @@ DEFAULT_PORT = 8080
 DEFAULT_DATA = "headrace-data"
 
 
-def serve(config: Config) -> int:
-    """Run the node until it is told to stop; returns the exit status."""
+def serve(config: Config, *, read: Callable[[], Config]) -> int:
+    """Run the node until it is told to stop; returns the exit status. `read` reads the configuration again."""
     import uvloop
 
     # Heavy (FastAPI, uvicorn): not before a configuration holds.
@@ -42,7 +44,12 @@ def serve(config: Config) -> int:
         return FAILED
     _configure_logs(config)
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run_node(config, listener, on_listening=_greet))
+        read_again = partial(_read_again, read)
+        return runner.run(run_node(config, listener, on_listening=_greet, read=read_again))
+
+
+def _read_again(read: Callable[[], Config]) -> Config:
+    return with_kept_secrets(read())
 
 
 def _configure_logs(config: Config) -> None:

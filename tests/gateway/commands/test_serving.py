@@ -83,7 +83,7 @@ def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path, capsys:
         taken.listen()
         config = Config(port=taken.getsockname()[1], data=str(tmp_path / "data"))
 
-        assert serve(config) == FAILED
+        assert serve(config, read=lambda: config) == FAILED
 
     assert "Address already in use" in capsys.readouterr().err
 
