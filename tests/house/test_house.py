@@ -117,7 +117,7 @@ def test_rooms_do_not_import_rooms(path: Path) -> None:
     if len(parts) < 3:
         return
     others = [room for room in ROOMS if room != parts[1]]
-    reached = [name for name in imports_of(path) for room in others if name.startswith(f"gateway.{room}")]
+    reached = [name for name in imports_of(path) for room in others if f"{name}.".startswith(f"gateway.{room}.")]
     assert not reached
 
 
