@@ -228,6 +228,7 @@ def users(ground: Ground) -> None:
     assert fresh.token != made.token
     assert ground.service(token=fresh.token).get_user_profile().name == renamed
 
+    ams.create_user(ground.library.AmsUser(name=ground.name("u")))
     page = ams.list_users(page_size=1)
     assert len(page.users) == 1
     assert page.total_size >= 2

@@ -12,7 +12,7 @@ class SharedPolicy:
     """Competing consumers: each pull leases messages for the ack deadline, each message is acknowledged by itself."""
 
     max_attempts: int | None = None
-    """Deliveries before a message goes to the dead letters; None: no end."""
+    """Deliveries before a message goes to the dead letters, which must have a topic; None: no end."""
     dead_letter_topic: str | None = None
     """Topic of the same project that takes what was delivered `max_attempts` times."""
     redelivery: Literal["linear", "exponential"] = "linear"
