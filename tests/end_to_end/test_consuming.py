@@ -121,6 +121,36 @@ def test_the_blocking_client_consumes(pair: tuple[Node, Node], subscription: htt
     assert pull(subscription, 10) == []
 
 
+def access(http: httpx.Client, *users: str) -> None:
+    answer = http.post(f"{PATH}/subscriptions/jobs:modifyAcl", json={"authorized_users": list(users)})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_user_consumes_as_long_as_it_is_in_the_access_list(
+    pair: tuple[Node, Node], subscription: httpx.Client
+) -> None:
+    first, _ = pair
+    body = {"projects": [{"project": "default", "roles": ["consumer"]}], "email": "w@example.org"}
+    token = subscription.post("/v1/users/worker", json=body).raise_for_status().json()["token"]
+    async with Client(first.url, token=token) as client:
+        with pytest.raises(headrace.Forbidden):
+            async with client.consume(WORK):
+                pass
+        access(subscription, "worker")
+        async with asyncio.timeout(PATIENCE_S):
+            while True:  # the node may believe for a moment what it has read
+                try:
+                    consumer = client.consume(WORK)
+                    await consumer.attached()
+                    break
+                except headrace.Forbidden:
+                    await asyncio.sleep(0.1)
+            access(subscription)
+            with pytest.raises(headrace.Forbidden):
+                await consumer.wait()
+        assert client.state.connected
+
+
 async def test_every_message_is_done_although_a_node_dies(pair: tuple[Node, Node], subscription: httpx.Client) -> None:
     first, second = pair
     done: Counter[str] = Counter()
