@@ -22,7 +22,7 @@ from gateway.authority import Authority
 
 PROJECT = "argo"
 PATIENCE_SECONDS = 30.0
-NOT_SERVED = {"reports", "usage_reports", "push"}
+NOT_SERVED = {"reports", "usage_reports"}
 """Scenarios whose routes the node does not have yet."""
 
 

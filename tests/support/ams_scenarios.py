@@ -141,6 +141,24 @@ def messages(ground: Ground) -> None:
     topic.delete()
 
 
+def templates(ground: Ground) -> None:
+    ams = ground.ams
+    topic = ams.topic(ground.name("t"))
+    sub = topic.subscription(ground.name("s"))
+    message = ground.library.AmsMessage(attributes={"kind": "reading"})
+    for data in ("20.1", "20.2"):
+        topic.publish(message(data=data))
+    message.set_attr("last", "yes")
+    message.set_data("20.3")
+    topic.publish(message)
+    found = sub.pullack(3, return_immediately=True)
+    assert [one.get_data() for one in found] == [b"20.1", b"20.2", b"20.3"]
+    assert [one.get_attr() for one in found[1:]] == [{"kind": "reading"}, {"kind": "reading", "last": "yes"}]
+    assert "reading" in str(found[0])
+    sub.delete()
+    topic.delete()
+
+
 def pull_options(ground: Ground) -> None:
     ams = ground.ams
     assert (ams.get_pullopt("maxMessages"), ams.get_pullopt("returnImmediately")) == ("1", "false")
@@ -358,6 +376,7 @@ SCENARIOS: list[Callable[[Ground], None]] = [
     topics,
     subscriptions,
     messages,
+    templates,
     pull_options,
     offsets,
     authorizations,

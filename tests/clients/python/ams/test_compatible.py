@@ -5,8 +5,9 @@ The originals are those of the installed `argo-ams-library`; each behaviour test
 
 import inspect
 import json
+import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import argo_ams_library
@@ -98,6 +99,31 @@ def ground(request: pytest.FixtureRequest, trusted: object, tls_stub: Stub) -> G
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_scenario(scenario: Callable[[Ground], None], ground: Ground) -> None:
     scenario(ground)
+
+
+def test_the_scenarios_call_every_method(trusted: object, tls_stub: Stub) -> None:
+    """So that whoever runs them, against whatever server, has run the whole library."""
+    called: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            called.add(frame.f_code)
+
+    for scenario in SCENARIOS:
+        sys.setprofile(note)
+        try:
+            scenario(Ground(argo_ams_library, tls_stub.endpoint, TOKEN, "P"))
+        finally:
+            sys.setprofile(None)
+    methods = {
+        f"{name}.{method}": function.__code__
+        for name in ("ArgoMessagingService", "AmsTopic", "AmsSubscription", "AmsMessage", "AmsUser", "AmsUserProject")
+        for method, function in public_functions(original(name)).items()
+    }
+    assert {name for name, code in methods.items() if code not in called} == NEED_A_CERTIFICATE
+
+
+NEED_A_CERTIFICATE = {"ArgoMessagingService.auth_via_cert"}
 
 
 ERROR = b'{"error": {"code": %d, "message": "m", "status": "S"}}'
