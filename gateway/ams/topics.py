@@ -4,6 +4,7 @@ import orjson
 
 from broker.acls import Resource
 from broker.errors import AlreadyExists, HeadraceError
+from broker.history import History
 from broker.names import local_of
 from broker.schema_catalog import read_reference
 from broker.store.base import TopicInfo
@@ -45,8 +46,10 @@ async def show(request: Request) -> bytes:
 
 
 async def delete(request: Request) -> bytes:
-    """Made again, it has neither schema nor access list."""
+    """Made again, it has neither schema nor access list. The project's daily counts do not fall."""
+    traffic = await request.catalog.traffic(request.target.topic)
     await request.catalog.delete_topic(request.target.topic)
+    await History(request.context.accounts.records).add(request.project, dict(traffic.days))
     await request.context.schemas.detach(request.target.topic)
     await request.context.accounts.drop_acl(request.project, Resource.TOPIC, local_of(request.target.topic))
     return b""
