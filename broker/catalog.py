@@ -29,7 +29,6 @@ from broker.positions import MAX_EPOCH
 from broker.retention import NODE_RETENTION, effective
 from broker.store.base import ProjectInfo, ProjectLimits, Retention, Store, TopicInfo, Trimmed
 from broker.traffic import Traffic
-from broker.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +117,6 @@ class Catalog:
     async def topic(self, topic: TopicName) -> TopicInfo:
         """Raises `UnknownTopic`."""
         return await self._store.topic(topic)
-
-    async def traffic(self, topic: TopicName) -> Traffic:
-        """Return what was ever published to `topic`. Raises `UnknownTopic`."""
-        return await self._store.traffic(topic)
 
     async def traffic(self, topic: TopicName) -> Traffic:
         """Return what was ever published to `topic`. Raises `UnknownTopic`."""

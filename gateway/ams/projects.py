@@ -8,7 +8,6 @@ import orjson
 from broker.catalog import MAX_DESCRIPTION_BYTES
 from broker.errors import AlreadyExists, InvalidRequest
 from broker.history import History
-from broker.history import History
 from broker.names import DEFAULT_PROJECT, is_argo_name, parse_project
 from broker.store.base import ProjectInfo
 from gateway.ams import errors, wire
@@ -74,7 +73,6 @@ async def delete(request: Request) -> bytes:
         await context.accounts.forget_project(project)
     await request.catalog.delete_project(project)
     await context.schemas.forget_project(project)
-    await History(context.accounts.records).forget(project)
     await History(context.accounts.records).forget(project)
     # Who became a member meanwhile.
     await context.accounts.forget_project(project)
