@@ -57,6 +57,7 @@ from gateway.pushes import Pushes
 from gateway.realtime import endpoint as realtime
 from gateway.reception import bounds_of
 from gateway.reloading import Reloading
+from gateway.rotation import seal_again
 from gateway.server import Parts, Stop, run
 from gateway.session import Census
 from gateway.sse import endpoint as sse
@@ -186,6 +187,8 @@ def compose(config: Config, redis: Substrate) -> Parts:
         "consumers": context.consumers.run,
         "users": context.auth.run,
     }
+    if config.secret_key_old:
+        loops["rotation"] = lambda: seal_again([context.accounts.reseal, context.pushes.reseal])
     limits = config.limits
     census = Census(connections=limits.connections, connections_per_address=limits.connections_per_address)
     url = realtime.advertised(config.advertise, config.host, config.port, scheme=config.scheme)
@@ -217,8 +220,8 @@ def _services(
         store, DeadLetters(store, catalog), waiting, monotonic=clock, limits_of=catalog.limits_of
     )
     # Without a key of the operator's no token outlives the node: a check of the configuration asks for one.
-    vault = Vault(config.secret_key or Secret(secrets.token_hex(32)))
-    accounts = Accounts(records, vault, require_project=catalog.project)
+    vault = Vault(config.secret_key or Secret(secrets.token_hex(32)), old=config.secret_key_old)
+    accounts = Accounts(records, vault, require_project=catalog.project, by_resource=config.per_resource_auth)
     schemas = SchemaCatalog(records, monotonic=clock, new_id=lambda: str(uuid.uuid4()))
     return Context(
         config=config,

@@ -9,12 +9,12 @@ import hmac
 from collections.abc import Callable
 
 from broker.accounts import Accounts
-from broker.errors import Unauthorized
+from broker.errors import Expired, Unauthorized
 from broker.rights import Principal
 from gateway.bearers import Bearer, Bearers, looks_like_user_token
 from gateway.config import Config
 from gateway.jwks import KeySet
-from gateway.keys import VerificationKey
+from gateway.keys import OWN_KID, VerificationKey
 from gateway.origins import Origins
 from gateway.tokens import TokenRules, kid_of, looks_like_jwt, own_key, verify
 
@@ -54,6 +54,7 @@ class Authenticator:
         if config.secret_key:
             own = own_key(config.secret_key)
             self._keys[own.kid] = own
+        self._old_key = own_key(config.secret_key_old) if config.secret_key_old else None
         if auth.jwks_url != self._jwks_url:
             # The same URL keeps the keys that were fetched.
             self._jwks_url = auth.jwks_url
@@ -136,7 +137,14 @@ class Authenticator:
         return self._keys.get(kid) if kid is not None else self._only_key
 
     def _verify(self, token: str, key: VerificationKey) -> Principal:
-        return verify(token, key, self._rules, now_ms=self._now_ms())
+        try:
+            return verify(token, key, self._rules, now_ms=self._now_ms())
+        except Expired:
+            raise
+        except Unauthorized:
+            if self._old_key is None or key.kid != OWN_KID:
+                raise
+            return verify(token, self._old_key, self._rules, now_ms=self._now_ms())
 
 
 def token_rules(config: Config) -> TokenRules:

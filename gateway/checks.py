@@ -33,10 +33,11 @@ def _secrets(config: "Config") -> Iterator[Finding]:
     rules = (
         ("service_token", config.service_token, MIN_SERVICE_TOKEN_CHARS),
         ("secret_key", config.secret_key, MIN_SECRET_KEY_CHARS),
+        ("secret_key_old", config.secret_key_old, MIN_SECRET_KEY_CHARS),
     )
     for key, secret, least in rules:
         if secret is None:
-            if config.redis is not None:
+            if config.redis is not None and key != "secret_key_old":
                 yield key, f"is needed together with redis: set HEADRACE_{key.upper()}, the same on every node"
         elif len(secret.value) < least:
             yield key, f"must have at least {least} characters"

@@ -216,6 +216,12 @@ class Config:
     secret_key: Secret | None = option(
         None, "What tokens are signed with and secrets encrypted with. Made and kept in embedded mode."
     )
+    secret_key_old: Secret | None = option(
+        None, "The secret key before: its tokens still count, and what it encrypted is encrypted again."
+    )
+    per_resource_auth: bool = option(
+        True, "ARGO's publishers and consumers must stand in the access list of the topic or subscription too."
+    )
     allowed_origins: tuple[str, ...] = option(
         (), "Origins of web pages (scheme://host:port) that may use this node, besides its own."
     )

@@ -136,6 +136,18 @@ class Pushes:
             raise Unavailable("Others change the same configuration at the same time.", retry_ms=RETRY_MS)
         await self.refresh()
 
+    async def reseal(self) -> int:
+        """Seal again what an older key sealed, and return how many configurations that were."""
+        count = 0
+        for id, record in (await self._records.all(EVERYWHERE, CONFIGS)).items():
+            name = SubscriptionName(id)
+            config = self._open(name, record) if self._vault.is_stale(record.decode()) else None
+            if config is not None:
+                # Says what it said: no node needs to hear of it.
+                change = Change(CONFIGS, id, record, self._seal(name, config))
+                count += await self._records.commit(EVERYWHERE, [change])
+        return count
+
     async def _commit(self, name: SubscriptionName, before: bytes | None, after: bytes | None) -> bool:
         version = await self._records.get(EVERYWHERE, VERSION, VERSION_ID)
         changes = [

@@ -54,7 +54,8 @@ def _read_again(read: Callable[[], Config]) -> Config:
 
 def _configure_logs(config: Config) -> None:
     style = STYLES[config.log.format]
-    secrets = [secret.value for secret in (config.service_token, config.secret_key) if secret]
+    kept = (config.service_token, config.secret_key, config.secret_key_old)
+    secrets = [secret.value for secret in kept if secret]
     logs.configure(style=style, level=config.log.level.value.upper(), secrets=secrets)
 
 

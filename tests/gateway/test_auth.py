@@ -11,12 +11,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from jwt.algorithms import OKPAlgorithm
 
+from broker.accounts import Accounts
 from broker.errors import Unauthorized, Unavailable
+from broker.names import ProjectName
+from broker.rights import Principal
+from broker.store.records_memory import MemoryRecords
+from broker.users import UserChange
 from gateway.auth import SERVICE, Authenticator
 from gateway.config import Auth, Config
 from gateway.keys import Algorithm, VerificationKey
 from gateway.options import Secret
 from gateway.tokens import mint
+from gateway.vault import Vault
 
 NOW_MS = 1_700_000_000_000
 SERVICE_TOKEN = "the-service-token-of-this-test"
@@ -232,3 +238,40 @@ def test_the_service_token_is_compared_as_hashes_of_one_length(monkeypatch: pyte
         auth.known("x")
     right = hashlib.sha256(SERVICE_TOKEN.encode()).digest()
     assert compared == [(right, right), (right, hashlib.sha256(b"x").digest())]
+
+
+async def test_a_token_of_the_key_before_counts_while_that_is_known() -> None:
+    token = mint(SECRET, subject="cli", publish=["p/*"], lifetime_seconds=60, now_ms=NOW_MS)
+    rotated = Config(secret_key=Secret("n" * 32), secret_key_old=SECRET)
+    principal = Authenticator(rotated, now_ms=lambda: NOW_MS, monotonic=lambda: 0.0).known(token)
+    assert principal is not None
+    assert principal.publish == ("p/*",)
+    with pytest.raises(Unauthorized, match="signature"):
+        Authenticator(Config(secret_key=Secret("n" * 32)), now_ms=lambda: NOW_MS, monotonic=lambda: 0.0).known(token)
+    for late in (lambda: NOW_MS + 60_000, lambda: NOW_MS + 61_000):
+        with pytest.raises(Unauthorized, match="expired"):
+            Authenticator(rotated, now_ms=late, monotonic=lambda: 0.0).known(token)
+
+
+async def test_users_tokens_are_asked_for_where_there_are_accounts() -> None:
+    async def any_project(_: ProjectName) -> None: ...
+
+    accounts = Accounts(MemoryRecords(now_ms=lambda: 0), Vault(SECRET), require_project=any_project)
+    token = accounts.token_of(await accounts.create("ann", UserChange(service_roles=["service_admin"])))
+    auth = Authenticator(Config(), now_ms=lambda: NOW_MS, monotonic=lambda: 0.0, accounts=accounts)
+    assert auth.known(token) is None
+    principal = await auth.authenticate(token)
+    assert auth.known(token) == principal == await auth.read_again(token)
+    assert principal.operator
+    with pytest.raises(Unauthorized):
+        await auth.authenticate("0" * 64)
+    with pytest.raises(Unauthorized):
+        an_authenticator().known(token)
+    # Nobody to tell, nothing to watch.
+    an_authenticator().watch(NoConnection(), principal)
+    an_authenticator().unwatch(NoConnection(), principal)
+
+
+class NoConnection:
+    def on_principal(self, principal: Principal | None) -> None:
+        raise AssertionError

@@ -53,6 +53,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"service_token": Secret("t" * 16 + "ü")}, "service_token"),
     ({"secret_key": Secret("k" * (MIN_SECRET_KEY_CHARS - 1))}, "secret_key"),
     ({"secret_key": Secret("k" * 32 + "\n")}, "secret_key"),
+    ({"secret_key_old": Secret("k" * (MIN_SECRET_KEY_CHARS - 1))}, "secret_key_old"),
     ({"redis": Secret("host:6379")}, "redis"),
     ({"redis": Secret("redis://")}, "redis"),
     ({"redis": Secret("mysql://host")}, "redis"),

@@ -76,6 +76,8 @@ def test_every_option_can_be_set_in_each_of_the_three_ways(tmp_path: Path) -> No
         "redis": "redis://x",
         "service_token": TOKEN,
         "secret_key": KEY,
+        "secret_key_old": KEY,
+        "per_resource_auth": "false",
         "allowed_origins": "https://a",
         "auto_create": "none",
         "auth.keys": '[{"kid":"a","algorithm":"HS256","secret":"' + KEY + '"}]',
