@@ -73,6 +73,7 @@ class Node:
         self._monotonic = monotonic
         self._certain_until = self._ticked = monotonic()
         self._is_leaving = False
+        self._has_failed = False
         self._renewing = asyncio.Lock()
         self._is_due = asyncio.Event()
         self.gone: frozenset[str] = frozenset()
@@ -122,10 +123,15 @@ class Node:
             if self._is_leaving:
                 return True
             try:
-                return await self._renew()
+                is_ours = await self._renew()
             except (HeadraceError, ReplyError) as error:
-                log.warning("this node's lease cannot be renewed", extra={"reason": str(error)})
+                # Once for each time that Redis is away, not at each beat.
+                level = logging.DEBUG if self._has_failed else logging.WARNING
+                log.log(level, "this node's lease cannot be renewed", extra={"reason": str(error)})
+                self._has_failed = True
                 return True
+            self._has_failed = False
+            return is_ours
 
     async def leave(self) -> None:
         """Leave the cluster in good order: the others need not wait for the lease to run out."""

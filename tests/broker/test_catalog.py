@@ -526,3 +526,15 @@ async def test_limits_out_of_range_are_refused(limits: ProjectLimits) -> None:
         await catalog.create_project(a_project(limits=limits))
     with pytest.raises(InvalidRequest):
         await catalog.configure_project(a_project(DEFAULT_PROJECT, limits=limits))
+
+
+async def test_other_defaults_may_hold_under_way() -> None:
+    house = House(AutoCreate.ALL)
+    await house.catalog.create_on_use(NEWS)
+    news = await house.catalog.topic(NEWS)
+    assert (await house.catalog.retention_of(news)).max_messages == NODE_RETENTION.max_messages
+    retention = replace(NODE_RETENTION, max_messages=7)
+    house.catalog.reconfigure(CatalogDefaults(retention=retention, auto_create=AutoCreate.NONE))
+    assert (await house.catalog.retention_of(news)).max_messages == 7
+    with pytest.raises(UnknownTopic):
+        await house.catalog.create_on_use(TopicName("default/late"))

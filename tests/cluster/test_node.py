@@ -1,10 +1,12 @@
 """Nodes on one Redis: who sees whom, and what a node does whose lease was taken."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import pytest
 import servers
 
 from broker.errors import Unavailable
@@ -193,7 +195,7 @@ async def test_a_stop_is_noticed_before_anything_else_and_ends_with_an_answer(
 
 
 async def test_while_redis_is_away_a_node_whose_loop_turns_has_not_stood_still(
-    valkey: servers.Server, running: Running, eventually: Eventually
+    valkey: servers.Server, running: Running, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
     valkey.flush()
     async with connected(valkey, running) as topology:
@@ -203,6 +205,8 @@ async def test_while_redis_is_away_a_node_whose_loop_turns_has_not_stood_still(
             await eventually(lambda: a.is_certain)
             cut_off.fails = True
             await eventually(lambda: not a.is_certain)
+            warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
+            assert len(warned) == 1, "once, not at each beat"
             deadline = time.monotonic() + 2 * LEASE_SECONDS
             while time.monotonic() < deadline:
                 assert not a.has_stood_still

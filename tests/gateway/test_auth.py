@@ -275,3 +275,24 @@ async def test_users_tokens_are_asked_for_where_there_are_accounts() -> None:
 class NoConnection:
     def on_principal(self, principal: Principal | None) -> None:
         raise AssertionError
+
+
+async def test_other_keys_and_origins_may_hold_under_way() -> None:
+    auth = an_authenticator()
+    token = a_token()
+    assert auth.known(token) is not None
+    auth.reconfigure(
+        Config(
+            service_token=Secret(SERVICE_TOKEN),
+            secret_key=SECRET,
+            allowed_origins=("https://other.example",),
+            auth=Auth(keys=(OTHER_KEY,), anonymous_subscribe=("p/open",)),
+        )
+    )
+    with pytest.raises(Unauthorized):
+        auth.known(token)
+    assert auth.known(a_token(OTHER_HMAC, kid="other")) is not None
+    assert auth.known(SERVICE_TOKEN) == SERVICE
+    assert auth.anonymous.subscribe == ("p/open",)
+    assert auth.allows_origin("https://other.example", "node:8080")
+    assert not auth.allows_origin("https://app.example", "node:8080")

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateway.config import Secret
-from gateway.logs import MAX_LINE_CHARS, JsonLines, Plain, configure, one_line, redact
+from gateway.logs import MAX_LINE_CHARS, QUIET, JsonLines, Plain, configure, one_line, redact, set_level
 
 SECRET = "s3cr3t-value_0123456789"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
@@ -147,3 +147,13 @@ def test_style_follows_the_stream() -> None:
     finally:
         root.handlers[:] = before
         root.setLevel(level)
+
+
+def test_the_level_can_be_set_later(logged: Callable[..., str]) -> None:
+    logged("plain", "made")
+    quiet = logging.getLogger(QUIET[0])
+    set_level("DEBUG")
+    assert logging.getLogger("cluster.test").isEnabledFor(logging.DEBUG)
+    assert not quiet.isEnabledFor(logging.INFO)
+    set_level("ERROR")
+    assert not quiet.isEnabledFor(logging.WARNING)

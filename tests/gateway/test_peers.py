@@ -70,6 +70,8 @@ async def test_nodes_tell_each_other_what_they_are_and_that_they_go(valkey: serv
         told = a.node.members[1].advertised
         assert (told.name, told.url, told.weight) == ("b", "http://b", 3)
         await eventually(lambda: a.node.members[1].advertised.load == 7)
+        b.reconfigure(Config(weight=9))
+        await eventually(lambda: a.node.members[1].advertised.weight == 9)
         b.on_draining()
         await eventually(lambda: a.node.members[1].advertised.draining)
         await b.leave()

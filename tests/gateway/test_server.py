@@ -195,3 +195,15 @@ async def test_signals_ask_and_then_hasten(number: signal.Signals) -> None:
             assert not stop.hastened.is_set()
             os.kill(os.getpid(), number)
             await stop.hastened.wait()
+
+
+async def test_a_hangup_asks_for_what_it_is_told_to_and_ends_nothing() -> None:
+    stop, heard = Stop(), asyncio.Event()
+    async with asyncio.timeout(WAIT_SECONDS):
+        with stop.on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+            stop.on_hangup = heard.set
+            os.kill(os.getpid(), signal.SIGHUP)
+            await heard.wait()
+            assert not stop.asked.is_set()

@@ -90,6 +90,16 @@ async def test_a_pair_that_does_not_fit_changes_nothing(authority: Authority, tm
         assert await name_of(authority, port) == "better"
 
 
+async def test_other_files_may_be_named_under_way(authority: Authority, tmp_path: Path) -> None:
+    first, second = placed(authority, "first", tmp_path / "a"), placed(authority, "second", tmp_path / "b")
+    tls = Tls(first.certificate, first.key)
+    async with listening(tls) as port:
+        assert tls.use(second.certificate, second.key)
+        assert await name_of(authority, port) == "second"
+        assert not tls.use(first.certificate, second.key)
+        assert await name_of(authority, port) == "second"
+
+
 async def test_a_connection_that_stands_is_not_touched(authority: Authority, tmp_path: Path) -> None:
     pair = placed(authority, "first", tmp_path)
     tls = Tls(pair.certificate, pair.key)
