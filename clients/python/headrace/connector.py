@@ -196,7 +196,8 @@ class Connector(Generic[P, F]):
                 await asyncio.sleep(attempt.at - self.now())
                 await self._try(attempt)
         except Exception as error:
-            self._give_up(ClientError(f"The client broke: {error!r}"))
+            # Only its name: what it says may quote what it worked on.
+            self._give_up(ClientError(f"The client broke: {type(error).__name__}."))
             raise
 
     async def _try(self, attempt: Attempt) -> None:

@@ -154,3 +154,16 @@ async def test_a_token_that_fails_is_not_told(node, until, monkeypatch, caplog) 
         await until(lambda: "RuntimeError" in caplog.text)
         assert client.state.connected
     assert "s3cret" not in caplog.text
+
+
+async def test_a_client_that_breaks_says_so_without_what_it_worked_on(node, monkeypatch) -> None:
+    def broken(now: float) -> None:
+        raise RuntimeError("s3cret")
+
+    async with Client(node.url) as client:
+        monkeypatch.setattr(client._protocol, "connect", broken)
+        with pytest.raises(headrace.HeadraceError) as caught:
+            await client.connected()
+        assert str(caught.value) == "The client broke: RuntimeError."
+        with pytest.raises(RuntimeError):
+            await client._connector._task
