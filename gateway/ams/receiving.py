@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import orjson
 
@@ -78,8 +79,13 @@ def message_document(entry: Entry) -> dict[str, object]:
 def zulu(time_ms: int) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS[.fff]Z`, without trailing zeros in the fraction."""
     seconds, fraction = divmod(time_ms, 1000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = _zulu_second(seconds)
     return f"{text}.{fraction:03d}".rstrip("0") + "Z" if fraction else f"{text}Z"
+
+
+@lru_cache(maxsize=CACHED_SECONDS)
+def _zulu_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def read_time(text: str) -> int:
