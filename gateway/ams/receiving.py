@@ -15,6 +15,9 @@ from gateway.ams.wire import data_of, field_of, read_object
 MAX_PULL_MESSAGES = 1000
 """Messages that one pull returns at most, whatever `maxMessages` says."""
 
+CACHED_SECONDS = 1024
+"""Seconds whose text is kept: the messages of a batch share theirs, and formatting is most of what one costs."""
+
 MAX_INT64 = 2**63 - 1
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
