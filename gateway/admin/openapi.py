@@ -3,7 +3,10 @@
 Paths, words and answers are those of the ARGO contract as the `ams` room serves it, and of the event stream.
 """
 
+import re
 from typing import Any
+
+from gateway.admin import argo
 
 OpenApi = dict[str, Any]
 """A fragment of an OpenAPI 3.1 document, JSON as it will be sent."""
@@ -99,6 +102,21 @@ def _stream() -> OpenApi:
 
 def paths() -> OpenApi:
     """Return the path items of the lean routes."""
+    made = _written_out()
+    for line in argo.lines():
+        item = made.setdefault(line.path, {})
+        item[line.method] = _operation(line.tag, line.summary)
+        if "{" in line.path:
+            item.setdefault("parameters", [_variable(name) for name in re.findall(r"{(\w+)}", line.path)])
+    return made
+
+
+def _variable(name: str) -> OpenApi:
+    known = {"project": _PROJECT, "topic": _TOPIC}
+    return known.get(name, {"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
+
+
+def _written_out() -> OpenApi:
     project, topic = "/v1/projects/{project}", "/v1/projects/{project}/topics/{topic}"
     return {
         f"{topic}:publish": {
