@@ -108,8 +108,8 @@ class MemoryStore(MemorySubscriptions):
         if outcome is not None:
             return outcome
         appended = Appended(Position(log.chain[-1].epoch, log.next_offset), len(request.envelopes), log.time_ms)
-        for envelope in request.envelopes:
-            log.add(log.time_ms, envelope)
+        for index, envelope in enumerate(request.envelopes):
+            log.add(log.time_ms, envelope, request.lives_ms[index] if request.lives_ms else 0)
         log.once.keep(request, appended, now)
         return appended
 
@@ -209,6 +209,7 @@ class MemoryStore(MemorySubscriptions):
             (retention.max_messages is not None and count > retention.max_messages)
             or (retention.max_bytes is not None and log.envelope_bytes > retention.max_bytes)
             or (retention.max_age_ms is not None and log.entries[index].time_ms < oldest)
+            or log.entries[index].has_expired(self._now_ms())
         )
 
     # Projects.

@@ -14,6 +14,11 @@ class Stored:
     position: Position
     time_ms: int
     envelope: bytes
+    expires_ms: int | None = None
+
+    def has_expired(self, now_ms: int) -> bool:
+        """Tell whether it has outlived what its publisher gave it."""
+        return self.expires_ms is not None and self.expires_ms <= now_ms
 
 
 @dataclass(slots=True)
@@ -40,8 +45,9 @@ class MemoryLog:
     def state(self) -> LogState:
         return LogState(self.chain, self.next_offset, self.entries[0].position if self.entries else None)
 
-    def add(self, time_ms: int, envelope: bytes) -> None:
-        self.entries.append(Stored(Position(self.chain[-1].epoch, self.next_offset), time_ms, envelope))
+    def add(self, time_ms: int, envelope: bytes, life_ms: int = 0) -> None:
+        expires_ms = time_ms + life_ms if life_ms > 0 else None
+        self.entries.append(Stored(Position(self.chain[-1].epoch, self.next_offset), time_ms, envelope, expires_ms))
         self.next_offset += 1
         self.envelope_bytes += len(envelope)
         self.written += len(envelope)

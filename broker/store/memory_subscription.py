@@ -66,6 +66,7 @@ class MemorySubscription:
     restarted: bool = False
     delivered: int = 0
     delivered_bytes: int = 0
+    expired: int = 0
 
     # On its log.
 
@@ -123,6 +124,7 @@ class MemorySubscription:
             restarts=self.restarts,
             delivered=self.delivered,
             delivered_bytes=self.delivered_bytes,
+            expired=self.expired,
         )
 
     def _pending_count(self) -> int:
@@ -147,16 +149,27 @@ class MemorySubscription:
     # `cursor`.
 
     def pull(self, log: MemoryLog, *, now_ms: int, max_entries: int, max_bytes: int) -> Window:
-        trimmed = self.lift(log)
+        trimmed, expired = self.lift(log), self._pass_expired(log, now_ms)
         taken: list[Stored] = []
-        while len(taken) < max_entries and (stored := log.at(self.cursor.offset + 1 + len(taken))):
+        skipped = 0
+        while len(taken) < max_entries and (stored := log.at(self.cursor.offset + 1 + len(taken) + skipped)):
+            if stored.has_expired(now_ms):
+                skipped += 1
+                continue
             max_bytes -= len(stored.envelope)
             if taken and max_bytes < 0:
                 break
             taken.append(stored)
-        self.window = _Window(log.state().epoch, self.cursor.offset + 1 + len(taken), now_ms // 1000)
+        self.window = _Window(log.state().epoch, self.cursor.offset + 1 + len(taken) + skipped, now_ms // 1000)
         self._count([stored.envelope for stored in taken])
-        return Window(tuple(map(entry_of, taken)), trimmed, self._restarted())
+        return Window(tuple(map(entry_of, taken)), trimmed, self._restarted(), expired + skipped)
+
+    def _pass_expired(self, log: MemoryLog, now_ms: int) -> int:
+        before = self.expired
+        while (stored := log.at(self.cursor.offset + 1)) and stored.has_expired(now_ms):
+            self.cursor = stored.position
+            self.expired += 1
+        return self.expired - before
 
     def ack(self, log: MemoryLog, offset: int, *, now_ms: int) -> CursorAck:
         if offset <= self.cursor.offset:
@@ -176,13 +189,12 @@ class MemorySubscription:
     def lease(
         self, log: MemoryLog, *, now_ms: int, max_entries: int, max_bytes: int, deadline_ms: int, nonce: str
     ) -> Leased:
-        trimmed = 0
+        trimmed, expired = self.trimmed, self.expired
         taken: list[_Pending] = []
         for _ in range(max_entries + LEASE_SCAN if max_entries else 0):
             if len(taken) == max_entries:
                 break
-            pending, lost = self._next(log, now_ms)
-            trimmed += lost
+            pending = self._next(log, now_ms)
             if pending is None:
                 break
             if taken and sum(len(one.stored.envelope) for one in [*taken, pending]) > max_bytes:
@@ -196,26 +208,28 @@ class MemorySubscription:
         next_due = min(self.due.values(), default=None)
         more = (next_due is not None and next_due <= now_ms) or (self._reads_on() and self._unread(log))
         restarted = self._restarted() if max_entries else self.restarted
-        return Leased(leases, self.settings, now_ms, next_due, more, trimmed, restarted)
+        trimmed, expired = self.trimmed - trimmed, self.expired - expired
+        return Leased(leases, self.settings, now_ms, next_due, more, trimmed, restarted, expired)
 
-    def _next(self, log: MemoryLog, now_ms: int) -> tuple[_Pending | None, int]:
-        """Return the next message to give out, due ones first, and how many turned out to be trimmed."""
-        lost = 0
+    def _next(self, log: MemoryLog, now_ms: int) -> _Pending | None:
+        """Return the next message to give out, due ones first; counts what was trimmed or has expired meanwhile."""
         while due := [(at, offset) for offset, at in self.due.items() if at <= now_ms]:
             offset = min(due)[1]
-            if log.at(offset):
-                return self.pending[offset], lost
+            stored = log.at(offset)
+            if stored and not stored.has_expired(now_ms):
+                return self.pending[offset]
             self._finish(offset, now_ms)
-            self.trimmed += 1
-            lost += 1
+            self.trimmed += stored is None
+            self.expired += stored is not None
         if not self._reads_on():
-            return None, lost
-        lost += self.lift(log)
+            return None
+        self.lift(log)
+        self._pass_expired(log, now_ms)
         stored = log.at(self.cursor.offset + 1)
         if stored is None:
-            return None, lost
+            return None
         self.cursor = stored.position
-        return self._add(stored), lost
+        return self._add(stored)
 
     def _reads_on(self) -> bool:
         held = sum(map(len, self.queues.values()))

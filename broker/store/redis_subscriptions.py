@@ -152,7 +152,7 @@ class RedisSubscriptions(Asking):
     # What consumers do.
 
     async def pull_cursor(self, name: SubscriptionName, *, max_entries: int, max_bytes: int) -> Window:
-        _, reply = await self._ask_subscription(scripts.PULL_CURSOR, name, max_entries, max_bytes)
+        _, reply = await self._ask_subscription(scripts.PULL_CURSOR, name, max_entries, max_bytes, LEASE_SCAN)
         return wire.read_window(cast("list[object]", reply))
 
     async def ack_cursor(self, name: SubscriptionName, offset: int) -> CursorAck:

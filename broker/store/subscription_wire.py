@@ -25,8 +25,8 @@ from broker.store.wire import Word, read_entries, read_log_state
 LEASE_WORDS = 5
 """ID, time, envelope, attempt and token of each lease in an answer."""
 
-_LEASED_HEAD = 7
-_INFO_HEAD = 9
+_LEASED_HEAD = 8
+_INFO_HEAD = 10
 _CLAIMED, _CONFIRMED = b"?", b"="
 
 
@@ -93,7 +93,7 @@ def settlement_args(settlements: Sequence[Settlement]) -> list[Word]:
 def read_info(name: SubscriptionName, topic: TopicName, reply: Sequence[object]) -> SubscriptionInfo:
     settings = read_settings(cast(bytes, reply[0]))
     numbers = [int(cast(bytes, word)) for word in reply[1:_INFO_HEAD]]
-    created_ms, generation, trimmed, restarts, delivered, delivered_bytes, epoch, cursor = numbers
+    created_ms, generation, trimmed, expired, restarts, delivered, delivered_bytes, epoch, cursor = numbers
     pending, oldest, log = 0, None, None
     if len(reply) > _INFO_HEAD:
         pending, oldest_word = cast("tuple[int, bytes]", tuple(reply[_INFO_HEAD : _INFO_HEAD + 2]))
@@ -114,17 +114,18 @@ def read_info(name: SubscriptionName, topic: TopicName, reply: Sequence[object])
         restarts=restarts,
         delivered=delivered,
         delivered_bytes=delivered_bytes,
+        expired=expired,
     )
 
 
 def read_window(reply: Sequence[object]) -> Window:
-    trimmed, restarted = cast("list[int]", reply[:2])
-    return Window(tuple(read_entries(reply[2:])), trimmed, bool(restarted))
+    trimmed, expired, restarted = cast("list[int]", reply[:3])
+    return Window(tuple(read_entries(reply[3:])), trimmed, bool(restarted), expired)
 
 
 def read_leased(reply: Sequence[object]) -> Leased:
-    settings, now_ms, due, more, trimmed, restarted, deadline_ms = cast(
-        "tuple[bytes, int, bytes, int, int, int, int]", tuple(reply[:_LEASED_HEAD])
+    settings, now_ms, due, more, trimmed, expired, restarted, deadline_ms = cast(
+        "tuple[bytes, int, bytes, int, int, int, int, int]", tuple(reply[:_LEASED_HEAD])
     )
     return Leased(
         _read_leases(reply[_LEASED_HEAD:], deadline_ms),
@@ -134,6 +135,7 @@ def read_leased(reply: Sequence[object]) -> Leased:
         bool(more),
         trimmed,
         bool(restarted),
+        expired,
     )
 
 

@@ -103,6 +103,8 @@ class SubscriptionInfo:
     delivered: int
     delivered_bytes: int
     """Messages and envelope bytes given out, each time counted (ARGO counts at the pull)."""
+    expired: int = 0
+    """Messages that outlived their time to live and were passed over; a cursor's at the head of what it reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Window:
     """Messages that retention took and this pull had to pass over."""
     restarted: bool
     """The topic was created again since the pull before: this begins with its first message."""
+    expired: int = 0
+    """Messages that were not returned because they outlived their time to live."""
 
 
 class CursorAck(StrEnum):
@@ -157,6 +161,7 @@ class Leased:
     """The pull stopped at a bound, and another one may bring messages at once."""
     trimmed: int
     restarted: bool
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)

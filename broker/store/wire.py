@@ -56,16 +56,18 @@ def publish_args(requests: Sequence[AppendRequest]) -> list[Word]:
     args: list[Word] = []
     for request in requests:
         args.append(len(request.envelopes))
+        timed = "t" if request.lives_ms else ""
         match request.once:
             case IdempotencyKey(scope, key):
                 fields.append(b"k" + once_id(scope, key))
-                args += ["k", request.digest]
+                args += ["k" + timed, request.digest]
             case PublisherSequence(scope, publisher, sequence):
                 name = once_id(scope, publisher)
                 fields += [b"h" + name, b"p%s#%d" % (name, sequence % SEQUENCE_WINDOW)]
-                args += ["s", request.digest, sequence]
+                args += ["s" + timed, request.digest, sequence]
             case None:
-                args.append("")
+                args.append(timed)
+        args += request.lives_ms
         args += request.envelopes
     return [len(fields), *fields, *args]
 

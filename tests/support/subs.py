@@ -40,10 +40,10 @@ async def subscribe(
     return await store.create_subscription(name, topic, settings, after=after)
 
 
-async def put_keyed(store: Store, *rows: str, topic: TopicName = TOPIC) -> None:
+async def put_keyed(store: Store, *rows: str, topic: TopicName = TOPIC, lives_ms: tuple[int, ...] = ()) -> None:
     """Append messages of one letter each, whose ordering key is that letter and whose text is the whole row."""
     envelopes = tuple(pack(Message(Kind.TEXT, row.encode(), {"key": row[0]})) for row in rows)
-    (outcome,) = await store.append(topic, [AppendRequest(envelopes)])
+    (outcome,) = await store.append(topic, [AppendRequest(envelopes, lives_ms=lives_ms)])
     assert isinstance(outcome, Appended)
 
 

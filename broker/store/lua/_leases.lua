@@ -38,10 +38,14 @@ local function end_turn(key, member, now)
   return 1
 end
 
--- Forgets a message, in `flush_done` at the latest. Answers how many fewer are held back.
+-- Forgets a message, in `flush_done` at the latest.
+local function forget(id, member)
+  done[#done + 1], done_members[#done_members + 1] = id, member
+end
+
+-- Forgets a message whose turn it was. Answers how many fewer are held back.
 local function finish(member, record, now)
-  done[#done + 1] = record.epoch .. '-' .. int(tonumber(member))
-  done_members[#done_members + 1] = member
+  forget(record.epoch .. '-' .. int(tonumber(member)), member)
   return record.key == '' and 0 or end_turn(record.key, member, now)
 end
 

@@ -2,7 +2,7 @@
 -- KEYS:    1 log, 2 meta,
 --          3 sub (hash: kind, settings as packed, deadline_s, outstanding, order ('=' and the attribute), nonce, created;
 --            born (nonce of the topic it stands on), epoch and cursor (of the last entry behind it), generation;
---            window, window_epoch, pulled_s of a cursor's pull; held; trimmed, restarts, restarted, delivered, bytes)
+--            window, window_epoch, pulled_s of a cursor's pull; held; trimmed, expired, restarts, restarted, delivered, bytes)
 --          4 due (zset: offset in 16 digits to its deadline in ms),
 --          5 leases (hash: offset in 16 digits to 'epoch:time:attempt:key:token', no token: in nobody's hands; 'k' and a
 --            key's digest to the last offset of its queue; 'n' and an offset to the one that waits behind it)
@@ -21,6 +21,11 @@ end
 local function now_ms()
   local clock = redis.call('TIME')
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
+
+-- Tells whether a message has outlived what its publisher gave it.
+local function has_expired(entry, now)
+  return entry[2][6] and tonumber(entry[2][6]) <= now
 end
 
 -- The newest epoch that began at or before an offset.

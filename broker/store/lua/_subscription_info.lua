@@ -27,14 +27,14 @@ local function pending_count(sub)
   return math.max(0, window[1] - 1 - sub.cursor)
 end
 
--- Settings, creation ms, generation, trimmed, restarts, delivered, bytes, cursor's epoch and offset; if the topic is
+-- Settings, creation ms, generation, trimmed, expired, restarts, delivered, bytes, cursor's epoch and offset; if the topic is
 -- there also pending, oldest unacked ms or '', chain, next offset, first ID or ''. With `sub` nil: as it was left.
 local function subscription_info(sub)
   if sub then
     pass_over(sub, first_offset(sub) - 1)
   end
-  local info = redis.call('HMGET', KEYS[3], 'settings', 'created', 'generation', 'trimmed', 'restarts', 'delivered',
-    'bytes', 'epoch', 'cursor')
+  local info = redis.call('HMGET', KEYS[3], 'settings', 'created', 'generation', 'trimmed', 'expired', 'restarts',
+    'delivered', 'bytes', 'epoch', 'cursor')
   if sub then
     local chain = redis.call('HGET', KEYS[2], 'chain')
     for _, value in ipairs({ pending_count(sub), oldest_ms(sub), chain, sub.next, first_id() or '' }) do

@@ -27,7 +27,7 @@ if ARGV[8] ~= '' then
   end
 end
 redis.call('HSET', KEYS[3], 'kind', ARGV[3], 'settings', ARGV[4], 'deadline_s', ARGV[5], 'outstanding', ARGV[6],
-  'order', ARGV[7], 'nonce', ARGV[2], 'created', int(now_ms()), 'born', meta[4], 'trimmed', '0', 'restarts', '0',
-  'restarted', '0', 'delivered', '0', 'bytes', '0')
+  'order', ARGV[7], 'nonce', ARGV[2], 'created', int(now_ms()), 'born', meta[4], 'trimmed', '0', 'expired', '0',
+  'restarts', '0', 'restarted', '0', 'delivered', '0', 'bytes', '0')
 forget_pending({ generation = -1 }, offset)
 return subscription_info((open(nil)))

@@ -5,7 +5,7 @@
 --          4 ms that a lease lasts ('': the ack deadline), 5 nonce for the tokens, 6 most messages to pass over,
 --          7 most messages held back
 -- RETURNS: a refusal as in `_subscription`; else settings as packed, now in ms, the next deadline or '', 1 when another
---          call may bring more at once, trimmed messages passed over, 1 when the topic was created again since the last
+--          call may bring more at once, trimmed messages and expired ones passed over, 1 when the topic was created again since the last
 --          pull, the leases' deadline, then ID, time, envelope, attempt, token a lease
 -- include: _epoch
 -- include: _ids
@@ -24,7 +24,7 @@ local outstanding, order, held_back = tonumber(held[2]), held[3] ~= '' and strin
 local left, budget, scan = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[6])
 local pending = redis.call('ZCARD', KEYS[4]) - 1 + held_back
 local step, bytes, trimmed, cursor, cursor_epoch = FIRST_STEP, 0, 0, sub.cursor, sub.cursor_epoch
-local taken, full = {}, left == 0
+local taken, full, expired = {}, left == 0, 0
 local records, deadlines, removed = {}, {}, {}
 
 local function fits(entry)
@@ -53,8 +53,9 @@ local function take_due()
     local member, record = members[index], read_record(text)
     local id = record.epoch .. '-' .. int(tonumber(member))
     local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
-    if not entry then
-      trimmed, scan, pending = trimmed + 1, scan - 1, pending - 1
+    if not entry or has_expired(entry, now) then
+      scan, pending = scan - 1, pending - 1
+      trimmed, expired = trimmed + (entry and 0 or 1), expired + (entry and 1 or 0)
       local fewer = finish(member, record, now)
       held_back = held_back - fewer
       if fewer > 0 then
@@ -135,13 +136,20 @@ local function take_new()
     local epoch, offset = string.match(entry[1], '^(%d+)%-(%d+)$')
     offset = tonumber(offset)
     pass_to(offset - 1)
-    if not fits(entry) then
+    local has_gone = has_expired(entry, now)
+    if not has_gone and not fits(entry) then
       put_back(entries, index)
-      return false
+      break
     end
     cursor, cursor_epoch = offset, epoch
-    admit(entry, epoch, offset)
+    if has_gone then
+      expired, scan = expired + 1, scan - 1
+      forget(entry[1], padded(offset))
+    else
+      admit(entry, epoch, offset)
+    end
   end
+  flush_done()
   if #entries == 0 and pass_to(sub.next - 1) then
     redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], group_id(cursor_epoch, cursor))
   end
@@ -161,9 +169,10 @@ local function write()
   for from = 1, #deadlines, 1000 do
     redis.call('ZADD', KEYS[4], unpack(deadlines, from, math.min(from + 999, #deadlines)))
   end
-  local counts = redis.call('HMGET', KEYS[3], 'trimmed', 'delivered', 'bytes')
+  local counts = redis.call('HMGET', KEYS[3], 'trimmed', 'delivered', 'bytes', 'expired')
   redis.call('HSET', KEYS[3], 'epoch', cursor_epoch, 'cursor', int(cursor), 'held', int(held_back), 'restarted', '0',
-    'trimmed', int(counts[1] + trimmed), 'delivered', int(counts[2] + #taken), 'bytes', int(counts[3] + bytes))
+    'trimmed', int(counts[1] + trimmed), 'delivered', int(counts[2] + #taken), 'bytes', int(counts[3] + bytes),
+    'expired', int(counts[4] + expired))
 end
 
 if not full then
@@ -176,7 +185,8 @@ end
 local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2]
 local more = due ~= 'inf' and tonumber(due) <= now
   or cursor < sub.next - 1 and pending < outstanding and held_back < tonumber(ARGV[7])
-local answer = { sub.settings, now, due == 'inf' and '' or due, more and 1 or 0, trimmed, sub.restarted, deadline }
+local answer = { sub.settings, now, due == 'inf' and '' or due, more and 1 or 0, trimmed, expired,
+  sub.restarted, deadline }
 for _, one in ipairs(taken) do
   local at, entry, record = #answer, one[1], one[2]
   answer[at + 1], answer[at + 2], answer[at + 3] = entry[1], entry[2][2], entry[2][4]

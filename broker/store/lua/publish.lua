@@ -6,7 +6,8 @@
 -- ARGV:    1 live channel, 2 most envelope bytes to announce, 3 most once records, 4 their age ms, 5 number of once
 --          fields, then these fields (one for a request with a key: its record; two for one with a sequence: the
 --          publisher's, its record), then each request: envelope count, mode ('': not idempotent, 'k': key,
---          's': sequence), with a mode the digest, with 's' the sequence number, then the envelopes
+--          's': sequence; a 't' behind it: timed), with 'k' or 's' the digest, with 's' the sequence number, if timed the
+--          ms that each message lives ('0': for ever), then the envelopes
 -- RETURNS: nil when there is no such topic; else four integers a request, status (0 appended, 1 duplicate,
 --          2 conflict, 3 stale sequence), epoch, first offset, time ms (zeros with 2 and 3)
 -- include: _epoch
@@ -28,10 +29,15 @@ local time_text = int(time)
 local envelopes, sizes, bytes = {}, {}, 0
 local held, rings = {}, {}
 
-local function append(first, count)
+local function append(first, count, lives)
   for index = first, first + count - 1 do
-    local envelope = ARGV[index]
-    redis.call('XADD', KEYS[1], epoch .. '-' .. int(next_offset), 't', time_text, 'm', envelope)
+    local envelope, id = ARGV[index], epoch .. '-' .. int(next_offset)
+    local life = lives and tonumber(ARGV[index - count]) or 0
+    if life > 0 then
+      redis.call('XADD', KEYS[1], id, 't', time_text, 'm', envelope, 'x', int(time + life))
+    else
+      redis.call('XADD', KEYS[1], id, 't', time_text, 'm', envelope)
+    end
     next_offset = next_offset + 1
     local at = #sizes + 1
     envelopes[at], sizes[at] = envelope, #envelope
@@ -109,25 +115,30 @@ end
 local answer, field, at = {}, 6, fields + 6
 while at <= #ARGV do
   local count, mode = ARGV[at], ARGV[at + 1]
-  local digest, sequence, ring_field, status, at_epoch, offset, at_time
-  at = at + 2
+  local timed = string.sub(mode, -1) == 't'
+  local digest, sequence, sequence_text, ring_field, status, at_epoch, offset, at_time
+  at, mode = at + 2, timed and string.sub(mode, 1, -2) or mode
   if mode == 'k' then
     digest, at = ARGV[at], at + 1
     if held[ARGV[field]] then
       status, at_epoch, offset, at_time = verdict(held[ARGV[field]], digest, count)
     end
   elseif mode == 's' then
-    digest, sequence, at = ARGV[at], tonumber(ARGV[at + 1]), at + 2
+    digest, sequence_text, at = ARGV[at], ARGV[at + 1], at + 2
+    sequence = tonumber(sequence_text)
     ring_field, field = ARGV[field], field + 1
     status, at_epoch, offset, at_time = earlier_sequence(ring_of(ring_field), ARGV[field], sequence, digest, count)
   end
+  if timed then
+    at = at + count
+  end
   if not status then
     status, at_epoch, offset, at_time = APPENDED, epoch_number, next_offset, time
-    append(at, count)
+    append(at, count, timed)
     if digest then
       local record = epoch .. ':' .. int(offset) .. ':' .. count .. ':' .. time_text .. ':' .. digest
       if sequence then
-        remember_sequence(ring_field, ARGV[field], sequence, ARGV[at - 1], record)
+        remember_sequence(ring_field, ARGV[field], sequence, sequence_text, record)
       else
         remember_key(ARGV[field], record)
       end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Removes what a log should not retain any longer, oldest first, exactly, a bounded number a call; and idempotency
--- records that are too old.
+-- Removes what a log should not retain any longer, oldest first, exactly, a bounded number a call: what exceeds a limit,
+-- and expired messages when they are the oldest; and idempotency records that are too old.
 -- KEYS:    1 log (stream), 2 meta (hash), 3 once (hash)
 -- ARGV:    1 most messages, 2 most bytes, 3 most age ms ('': no limit), 4 most entries to remove, 5 most bytes to read,
 --          6 age ms of once records
@@ -23,6 +23,7 @@ local left, budget = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function exceeds(entry)
   return count > most or bytes > most_bytes or tonumber(entry[2][2]) < oldest
+    or entry[2][6] and tonumber(entry[2][6]) <= now
 end
 
 -- The last ID that has to go, how many up to it, and whether the bound stopped the search.

@@ -36,13 +36,19 @@ def shape(answer: object) -> object:
         case SubscriptionInfo():
             return (
                 *(answer.cursor.offset, answer.generation, answer.pending, answer.lag, answer.trimmed),
-                *(answer.restarts, answer.delivered, answer.delivered_bytes, answer.oldest_unacked_ms is None),
+                *(
+                    answer.expired,
+                    answer.restarts,
+                    answer.delivered,
+                    answer.delivered_bytes,
+                    answer.oldest_unacked_ms is None,
+                ),
                 shape_of_log(answer.log),
             )
         case Leased():
             leases = [(one.entry.position.offset, one.entry.message, one.attempt) for one in answer.leases]
             due = answer.next_deadline_ms is None or answer.next_deadline_ms > answer.now_ms
-            return leases, answer.more, answer.trimmed, answer.restarted, due
+            return leases, answer.more, answer.trimmed, answer.expired, answer.restarted, due
         case HeadraceError():
             return answer.code
     return answer
@@ -87,8 +93,9 @@ class Pair:
     async def put(self) -> None:
         rows = [f"{self.rng.choice('abc')}{self.written + number}" for number in range(self.rng.randint(1, 4))]
         self.written += len(rows)
+        lives = tuple(self.rng.choice([0, 0, 0, 0, 1, LONG_MS]) for _ in rows)
         for store in (self.redis, self.memory):
-            await put_keyed(store, *rows)
+            await put_keyed(store, *rows, lives_ms=lives)
 
     async def lease(self) -> None:
         most, size = self.rng.choice([0, 1, 2, 5, 20]), self.rng.choice([1, 60, 10**6])
@@ -118,11 +125,12 @@ class Pair:
 
     async def pull(self) -> None:
         most, size = self.rng.choice([1, 2, 9]), self.rng.choice([1, 60, 10**6])
-        answers = []
+        self.tick()
+        answers: list[object] = []
         for store in (self.redis, self.memory):
             window = await store.pull_cursor(PLAIN, max_entries=most, max_bytes=size)
             offsets = [entry.position.offset for entry in window.entries]
-            answers.append((offsets, window.trimmed, window.restarted))
+            answers.append((offsets, window.trimmed, window.expired, window.restarted))
         assert answers[0] == answers[1]
 
     async def ack(self) -> None:
@@ -139,6 +147,7 @@ class Pair:
             await self.each("seek", (places[0][0], places[1][0]))
 
     async def trim(self) -> None:
+        self.tick()
         most = self.rng.choice([0, 2, 5, 10])
         for store in (self.redis, self.memory):
             await store.trim(TOPIC, Retention(most, 10**9, 10**9))

@@ -47,12 +47,13 @@ def test_each_settlement_has_four_words() -> None:
 
 def info_words(*log: object) -> list[object]:
     settings = wire.pack_settings(SubscriptionSettings())
-    return [settings, *(str(number).encode() for number in (1000, 2, 3, 4, 5, 6, 77, 8)), *log]
+    return [settings, *(str(number).encode() for number in (1000, 2, 3, 9, 4, 5, 6, 77, 8)), *log]
 
 
 def test_an_info_is_read_with_its_log() -> None:
     info = wire.read_info(SUB, TOPIC, info_words(9, b"500", b"77:0", 20, b"77-12"))
     assert (info.created_ms, info.generation, info.trimmed, info.restarts) == (1000, 2, 3, 4)
+    assert info.expired == 9
     assert (info.delivered, info.delivered_bytes, info.cursor) == (5, 6, Position(77, 8))
     assert (info.pending, info.oldest_unacked_ms, info.lag) == (9, 500, 8)
     assert info.log is not None
@@ -66,13 +67,14 @@ def test_an_info_without_a_topic_has_no_log() -> None:
 
 @pytest.mark.parametrize(("word", "deadline"), [(b"", None), (b"1234", 1234)])
 def test_leases_are_read(word: bytes, deadline: int | None) -> None:
-    head = [wire.pack_settings(SubscriptionSettings()), 1000, word, 1, 2, 0, 5000]
+    head = [wire.pack_settings(SubscriptionSettings()), 1000, word, 1, 2, 7, 0, 5000]
     rows = [b"77-1", b"900", envelope("a"), 3, b"3.0.77.x", b"77-2", b"901", envelope("b"), 1, b"1.0.77.x"]
     leased = wire.read_leased([*head, *rows])
     assert (leased.now_ms, leased.next_deadline_ms, leased.more, leased.trimmed, leased.restarted) == (
         *(1000, deadline, True),
         *(2, False),
     )
+    assert leased.expired == 7
     assert [(one.attempt, one.token, one.deadline_ms) for one in leased.leases] == [
         (3, "3.0.77.x", 5000),
         (1, "1.0.77.x", 5000),
@@ -82,8 +84,8 @@ def test_leases_are_read(word: bytes, deadline: int | None) -> None:
 
 
 def test_a_window_is_read() -> None:
-    window = wire.read_window([4, 1, b"77-1", b"900", envelope("a")])
-    assert (window.trimmed, window.restarted, len(window.entries)) == (4, True, 1)
+    window = wire.read_window([4, 3, 1, b"77-1", b"900", envelope("a")])
+    assert (window.trimmed, window.expired, window.restarted, len(window.entries)) == (4, 3, True, 1)
 
 
 def test_a_claim_is_confirmed_under_the_same_nonce() -> None:

@@ -17,12 +17,22 @@ from broker.messages import Entry, Kind, Message
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName
 from broker.positions import Link, LogState, Position
 from broker.store import wire
-from broker.store.base import SEQUENCE_WINDOW, Appended, ProjectInfo, ProjectLimits, ReplyError, Retention, TopicInfo
+from broker.store.base import (
+    SEQUENCE_WINDOW,
+    Appended,
+    AppendRequest,
+    ProjectInfo,
+    ProjectLimits,
+    ReplyError,
+    Retention,
+    TopicInfo,
+)
 
 
 def test_requests_name_their_fields_first() -> None:
     a, b = envelope("a"), envelope("b")
     assert wire.publish_args([request("a")]) == [0, 1, "", a]
+    assert wire.publish_args([AppendRequest((a, a), lives_ms=(0, 5))]) == [0, 2, "t", 0, 5, a, a]
     assert wire.publish_args([keyed("k", "a", "b"), request("b")]) == [
         *(1, b"k2:mek"),
         *(2, "k", b"a|b", a, b),
