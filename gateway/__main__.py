@@ -63,6 +63,7 @@ from gateway.session import Census
 from gateway.sse import endpoint as sse
 from gateway.tls import CertificateError, Tls
 from gateway.vault import Vault
+from gateway.x509 import CertificateFiles, TokenService
 
 log = logging.getLogger("gateway")
 
@@ -263,12 +264,35 @@ def push_loops(context: Context, duties: Duties) -> dict[str, Loop]:
     return {"pushes": context.pushes.run, "push": Pusher(services, duties).run}
 
 
+def x509_loops(context: Context) -> dict[str, Loop]:
+    """Give tokens for client certificates on a port of its own, where the operator asked for one."""
+    config, chosen = context.config, context.config.x509
+    if not chosen.port:
+        return {}
+    files = CertificateFiles(
+        certificate=Path(config.tls_cert),
+        key=Path(config.tls_key),
+        authorities=Path(chosen.authorities),
+        revoked=Path(chosen.revoked) if chosen.revoked else None,
+    )
+    service = TokenService(
+        context.accounts,
+        files,
+        bindings=Path(chosen.bindings),
+        hosts=chosen.hosts,
+        host=config.host,
+        port=chosen.port,
+    )
+    return {"x509": service.serve}
+
+
 def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers) -> Parts:
     """Put the rooms in front of a node's services."""
     config, limits, metrics = context.config, context.config.limits, context.metrics
     tls = Tls(Path(config.tls_cert), Path(config.tls_key)) if config.tls_cert else None
     if tls:
         loops = {**loops, "tls": tls.serve}
+        loops |= x509_loops(context)
     front = realtime.front(context, census=census)
     peers.attend(front)
 

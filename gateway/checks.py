@@ -25,7 +25,7 @@ Finding = tuple[str, str]
 
 def contradictions(config: "Config") -> Iterator[Finding]:
     """Yield everything that does not hold. No sentence quotes a secret."""
-    for check in (_secrets, _redis, _names, _tls, _origins, _anonymous, _jwks, _push, _sizes):
+    for check in (_secrets, _redis, _names, _tls, _origins, _anonymous, _jwks, _push, _x509, _sizes):
         yield from check(config)
 
 
@@ -120,6 +120,16 @@ def _push(config: "Config") -> Iterator[Finding]:
         yield "push.allowed_networks", f"must be networks such as 10.1.0.0/16: {error}"
     if not all(port.isascii() and port.isdecimal() and 0 < int(port) < 65_536 for port in config.push.ports):
         yield "push.ports", "must be port numbers"
+
+
+def _x509(config: "Config") -> Iterator[Finding]:
+    if not config.x509.port:
+        return
+    if not config.tls_cert:
+        yield "x509.port", "needs tls_cert and tls_key"
+    for key in ("authorities", "bindings"):
+        if not getattr(config.x509, key):
+            yield f"x509.{key}", "is needed together with x509.port"
 
 
 def _sizes(config: "Config") -> Iterator[Finding]:

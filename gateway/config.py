@@ -36,6 +36,7 @@ from gateway.options import (
 )
 from gateway.outgoing import OutgoingRules, read_networks
 from gateway.quotas import ProjectDefaults
+from gateway.x509 import X509
 
 __all__ = ["Auth", "Config", "ConfigError", "Embedded", "Limits", "Log", "Mistake", "Secret", "explain", "load"]
 
@@ -233,6 +234,7 @@ class Config:
     retention: RetentionDefaults = field(default_factory=RetentionDefaults)
     projects: ProjectDefaults = field(default_factory=ProjectDefaults)
     push: Push = field(default_factory=Push)
+    x509: X509 = field(default_factory=X509)
     embedded: Embedded = field(default_factory=Embedded)
     log: Log = field(default_factory=Log)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -365,6 +367,7 @@ def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
         retention=RetentionDefaults(**given("retention")),
         projects=ProjectDefaults(**given("projects")),
         push=Push(**given("push")),
+        x509=X509(**given("x509")),
         embedded=Embedded(**given("embedded")),
         log=Log(**given("log")),
         sources=sources,

@@ -8,6 +8,7 @@ import pytest
 from gateway.checks import MIN_SECRET_KEY_CHARS, MIN_SERVICE_TOKEN_CHARS, contradictions
 from gateway.config import Auth, Config, Limits, Push
 from gateway.options import Secret
+from gateway.x509 import X509
 
 TOKEN = Secret("t" * MIN_SERVICE_TOKEN_CHARS)
 KEY = Secret("k" * MIN_SECRET_KEY_CHARS)
@@ -43,6 +44,7 @@ GOOD: list[dict[str, Any]] = [
     {"auth": Auth(jwks_url="http://id/keys", jwks_plain_http=True)},
     {"auth": Auth(anonymous_subscribe=("public/*",))},
     {"push": Push(allowed_networks=("10.0.0.0/8", "fd00::/8", "127.0.0.1"), ports=("443", "8443"))},
+    {"tls_cert": "c", "tls_key": "k", "x509": X509(port=8443, authorities="ca", bindings="b")},
     {"name": "node-1.a_b"},
     {"prefix": "p" * 32},
 ]
@@ -64,6 +66,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"push": Push(ports=("0",))}, "push.ports"),
     ({"push": Push(ports=("https",))}, "push.ports"),
     ({"push": Push(ports=("65536",))}, "push.ports"),
+    ({"x509": X509(port=8443, authorities="ca", bindings="b")}, "x509.port"),
+    ({"tls_cert": "c", "tls_key": "k", "x509": X509(port=8443, bindings="b")}, "x509.authorities"),
+    ({"tls_cert": "c", "tls_key": "k", "x509": X509(port=8443, authorities="ca")}, "x509.bindings"),
     ({"host": ""}, "host"),
     ({"data": ""}, "data"),
     ({"prefix": ""}, "prefix"),

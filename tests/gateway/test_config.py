@@ -88,6 +88,8 @@ def test_every_option_can_be_set_in_each_of_the_three_ways(tmp_path: Path) -> No
         "auth.require_expiry": "false",
         "auth.anonymous_publish": "p/*",
         "auth.anonymous_subscribe": "p/*",
+        "x509.authorities": "ca.pem",
+        "x509.bindings": "b.toml",
         "push.enabled": "false",
         "push.plain_http": "true",
         "push.allowed_networks": "10.0.0.0/8",
