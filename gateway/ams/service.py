@@ -26,8 +26,12 @@ PRIVATE = {Role.ADMIN_VIEWER, Role.SERVICE_ADMIN}
 async def status(request: Request) -> bytes:
     """Pushes are sent by the nodes themselves: this one is the list of push servers, and it serves if it answers."""
     answer: dict[str, object] = {"status": "ok"}
-    if request.query.get("details", "").lower() == "true":
+    details = request.query.get("details", "").lower() == "true"
+    if details:
         await _require_private(request)
+    if not request.context.config.push.enabled:
+        answer["push_functionality"] = "disabled"
+    elif details:
         answer["push_servers"] = [{"endpoint": _endpoint(request), "status": "SERVING"}]
     return orjson.dumps(answer)
 

@@ -2,7 +2,10 @@
 
 import httpx
 import pytest
-from http_node import OPERATOR, Served
+from http_node import OPERATOR, Node, Served, serving
+
+from gateway.ams.routes import build
+from gateway.config import Push
 
 UNAUTHORIZED = {"code": 401, "message": "Unauthorized", "status": "UNAUTHORIZED"}
 FORBIDDEN = {"code": 403, "message": "Access to this resource is forbidden", "status": "FORBIDDEN"}
@@ -35,6 +38,17 @@ async def test_details_are_for_admins_with_the_originals_codes(
     for key in (await a_token(argo, "admin_viewer"), await a_token(argo, "service_admin"), OPERATOR):
         answer = await anybody.get(details, headers={"x-api-key": key})
         assert answer.json() == {"status": "ok", "push_servers": [{"endpoint": "127.0.0.1:8080", "status": "SERVING"}]}
+
+
+@pytest.mark.parametrize("path", ["/status", "/status?details=true"])
+async def test_a_node_without_pushes_says_so(path: str) -> None:
+    headers = {"x-api-key": OPERATOR}
+    async with (
+        Node(push=Push(enabled=False)) as node,
+        serving(build(node.context)) as served,
+        httpx.AsyncClient(base_url=f"{served.url}/v1", headers=headers) as client,
+    ):
+        assert (await client.get(path)).json() == {"status": "ok", "push_functionality": "disabled"}
 
 
 async def test_the_version_fails_on_no_token(argo: httpx.AsyncClient, anybody: httpx.AsyncClient) -> None:
