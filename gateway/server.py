@@ -32,6 +32,9 @@ BACKLOG = 2048
 CLOSE_SECONDS = 5
 """How long closing handshakes and responses in progress may take before what is left is cut."""
 
+HANDSHAKE_SECONDS = 10.0
+"""How long a TLS handshake may take, as the headers after it may."""
+
 KEEP_ALIVE_SECONDS = 75
 """How long an idle HTTP connection is kept: longer than the usual proxy's minute, so that the proxy closes first."""
 
@@ -123,8 +126,30 @@ class _HttpServer(uvicorn.Server):
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self.config.ssl is None:
+            await super().startup(sockets)
+        else:
+            # uvicorn leaves a connection a minute for its handshake, in which nobody counts it.
+            await super().startup([])
+            self.servers = [await self._listen_with_tls(bound) for bound in sockets or []]
         self.listening.set()
+
+    async def _listen_with_tls(self, bound: socket.socket) -> asyncio.Server:
+        config = self.config
+
+        def accept() -> asyncio.Protocol:
+            # uvicorn's protocol classes take these; a type of `asyncio.Protocol` says nothing of it.
+            make: Callable[..., asyncio.Protocol] = config.http_protocol_class
+            return make(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        return await asyncio.get_running_loop().create_server(
+            accept,
+            sock=bound,
+            ssl=config.ssl,
+            backlog=config.backlog,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=CLOSE_SECONDS,
+        )
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         return contextlib.nullcontext()

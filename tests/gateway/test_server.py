@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,8 +17,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from gateway import server
 from gateway.asgi import Receive, Scope, Send
+from gateway.authority import Authority
 from gateway.metrics import Metrics
 from gateway.server import BindError, Parts, Stop, bind, run
+from gateway.tls import Tls
 
 WAIT_SECONDS = 10
 
@@ -207,3 +211,22 @@ async def test_a_hangup_asks_for_what_it_is_told_to_and_ends_nothing() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
             await heard.wait()
             assert not stop.asked.is_set()
+
+
+async def test_a_tls_handshake_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.2)
+    authority = Authority(tmp_path)
+    pair = authority.issue("node")
+    diary = Diary()
+    parts = replace(diary.parts(), tls=Tls(pair.certificate, pair.key))
+    async with running(parts) as node:
+        port = int(node.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b"", "hung up on"
+        writer.close()
+        trusting = ssl.create_default_context(cafile=str(authority.files.certificate))
+        async with httpx.AsyncClient(verify=trusting) as client:
+            assert (await client.get(f"https://localhost:{port}/hello")).status_code == 200
+    assert diary.lines == ["/hello", "draining", "drained", "loop ended"]
