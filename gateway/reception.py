@@ -120,7 +120,7 @@ class Refusal:
 
     def response(self, url: bytes) -> bytes:
         """Return the whole response, in the envelope of the face that `url` belongs to."""
-        argo = url.startswith(b"/v1/projects") and b":stream" not in url
+        argo = url.startswith(b"/v1/") and not url.startswith(b"/v1/realtime") and b":stream" not in url
         error: dict[str, object] = {"code": self.status if argo else self.code, "message": self.message}
         if argo:
             error["status"] = self.word

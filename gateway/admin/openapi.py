@@ -1,20 +1,22 @@
 """What the HTTP API's reference says of the lean routes: FastAPI does not see them, so they are written down here.
 
-Paths, words and answers are those of the ARGO contract as the `ams` room serves it, and of the event stream.
+Paths, words and answers are those of the ARGO contract as the `ams` room serves it (`gateway.admin.operations`), and of
+the event stream.
 """
 
 import re
 from typing import Any
 
-from gateway.admin import argo
+from gateway.admin.operations import OPERATIONS, Operation
 
 OpenApi = dict[str, Any]
 """A fragment of an OpenAPI 3.1 document, JSON as it will be sent."""
 
 DESCRIPTION = (
-    "Publish and manage topics over HTTP, follow them as server-sent events. "
+    "Publish messages, pull and acknowledge them, follow topics as server-sent events, and manage what there is. "
     "Sockets speak the realtime protocol at /v1/realtime. "
-    "Credentials: x-api-key, Authorization: Bearer, or ?token=."
+    "Credentials: x-api-key, Authorization: Bearer, or ?token=. "
+    "Every refusal is an envelope: {error: {code, message, status}}, its code the HTTP status."
 )
 
 SECURITY_SCHEMES: OpenApi = {
@@ -22,75 +24,96 @@ SECURITY_SCHEMES: OpenApi = {
     "bearer": {"type": "http", "scheme": "bearer"},
 }
 
-_PROJECT: OpenApi = {
-    "name": "project",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "description": "The project's name.",
-}
-_TOPIC: OpenApi = {
-    "name": "topic",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "description": "The topic's name inside the project; a / in it is %2F.",
-}
-_SINCE: OpenApi = {
-    "name": "since",
-    "in": "query",
-    "schema": {"type": "string", "default": "now"},
-    "description": "now, earliest, last:N, time:MS or EPOCH-OFFSET (the last position seen).",
-}
-_LAST_EVENT_ID: OpenApi = {
-    "name": "Last-Event-ID",
-    "in": "header",
-    "schema": {"type": "string"},
-    "description": "The last position seen, which a browser's EventSource sends by itself; weighs more than since.",
-}
-_IDEMPOTENCY_KEY: OpenApi = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "schema": {"type": "string"},
-    "description": "The same key with the same messages, within an hour, gives the same messageIds.",
-}
-_PAGE_SIZE: OpenApi = {"name": "pageSize", "in": "query", "schema": {"type": "integer"}, "description": "0: all."}
-_PAGE_TOKEN: OpenApi = {
-    "name": "pageToken",
-    "in": "query",
-    "schema": {"type": "string"},
-    "description": "The last answer's nextPageToken.",
+REFUSALS = {
+    400: "The request cannot be understood, or asks for what may not be.",
+    401: "No valid token.",
+    403: "The token does not grant this.",
+    404: "It does not exist.",
+    408: "The ack deadline is over: what was pulled comes again.",
+    409: "It exists already, or is not in a state for this; with an Idempotency-Key: it was used for other messages.",
+    413: "A message is too large.",
+    429: "A limit of the project is reached; Retry-After says when to come back.",
+    503: "Nothing was changed, and coming back helps: see Retry-After.",
+    504: "The outcome is unknown; with an Idempotency-Key a retry is safe.",
 }
 
-PUBLISHED = {"messageIds": ["41"]}
-TOPIC = {"name": "/projects/default/topics/demo"}
-TOPICS = {"topics": [TOPIC], "nextPageToken": "", "totalSize": 1}
-PROJECT = {"name": "default", "created_on": "2026-01-01T00:00:00Z", "modified_on": "2026-01-01T00:00:00Z"}
-DESCRIPTION_BODY = {"description": "what it is for"}
-MESSAGES = {"messages": [{"data": "aGVsbG8=", "attributes": {"colour": "blue"}}]}
+_PATH = {
+    "project": "The project's name.",
+    "topic": "The topic's name inside the project; a / in it is %2F.",
+    "subscription": "The subscription's name inside the project.",
+    "schema": "The schema's name inside the project.",
+    "user": "The user's name.",
+    "uuid": "A UUID.",
+    "token": "A user's token.",
+}
+
+_QUERY = {
+    "pageSize": ("integer", "Items a page; 0: all."),
+    "pageToken": ("string", "The last answer's nextPageToken."),
+    "project": ("string", "Members of this project only."),
+    "details": ("boolean", "Tell more, to those who may know."),
+    "time": ("string", "YYYY-MM-DDTHH:MM:SS.mmmZ."),
+    "start_date": ("string", "YYYY-MM-DD, the first day; 1970-01-01 by default."),
+    "end_date": ("string", "YYYY-MM-DD, the last day; today by default."),
+    "projects": ("string", "Names of projects, separated by commas; all by default."),
+    "since": ("string", "now (default), earliest, last:N, time:MS or EPOCH-OFFSET (the last position seen)."),
+}
+
+_HEADERS = {
+    "Idempotency-Key": "The same key with the same messages, within an hour, gives the same messageIds.",
+    "Last-Event-ID": "The last position seen, which a browser's EventSource sends by itself; weighs more than since.",
+}
+
+STREAM = "GET /v1/projects/{project}/topics/{topic}:stream"
 
 
-def _operation(
-    tag: str, summary: str, *, body: object = None, answer: object = None, parameters: tuple[OpenApi, ...] = ()
-) -> OpenApi:
-    refusals = {"401": "No valid token.", "403": "The token does not grant this.", "404": "It does not exist."}
+def paths() -> OpenApi:
+    """Return the path items of the lean routes."""
+    items: OpenApi = {}
+    for operation in OPERATIONS:
+        _add(items, operation.call, _described(operation))
+    _add(items, STREAM, _stream())
+    return items
+
+
+def _add(items: OpenApi, call: str, described: OpenApi) -> None:
+    method, _, path = call.partition(" ")
+    variables = [_variable(name) for name in re.findall(r"{(\w+)}", path)]
+    items.setdefault(path, {"parameters": variables} if variables else {})[method.lower()] = described
+
+
+def _variable(name: str) -> OpenApi:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": _PATH[name]}
+
+
+def _parameter(name: str) -> OpenApi:
+    if name in _HEADERS:
+        return {"name": name, "in": "header", "schema": {"type": "string"}, "description": _HEADERS[name]}
+    kind, description = _QUERY[name]
+    return {"name": name, "in": "query", "schema": {"type": kind}, "description": description}
+
+
+def _described(operation: Operation) -> OpenApi:
     ok: OpenApi = {"description": "Done."}
-    if answer is not None:
-        ok["content"] = {"application/json": {"example": answer}}
+    if operation.answer is not None:
+        ok["content"] = {"application/json": {"example": operation.answer}}
+    refused = sorted({401, 403, 404, *operation.refusals})
     made: OpenApi = {
-        "tags": [tag],
-        "summary": summary,
-        "responses": {"200": ok, **{status: {"description": text} for status, text in refusals.items()}},
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "responses": {"200": ok, **{str(status): {"description": REFUSALS[status]} for status in refused}},
     }
-    if parameters:
-        made["parameters"] = list(parameters)
-    if body is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"example": body}}}
+    if operation.query:
+        made["parameters"] = [_parameter(name) for name in operation.query]
+    if operation.body is not None:
+        made["requestBody"] = {"required": True, "content": {"application/json": {"example": operation.body}}}
     return made
 
 
 def _stream() -> OpenApi:
-    made = _operation("Messages", "Follow a topic as server-sent events.", parameters=(_SINCE, _LAST_EVENT_ID))
+    made = _described(
+        Operation("Messages", STREAM, "Follow a topic as server-sent events.", query=("since", "Last-Event-ID"))
+    )
     frame = {"op": "message", "topic": "default/demo", "epoch": 1, "offset": 41, "time": 1767225600000, "text": "hello"}
     shown = f"id: 1-41\ndata: {frame}\n\n".replace("'", '"')
     made["responses"]["200"] = {
@@ -98,56 +121,3 @@ def _stream() -> OpenApi:
         "content": {"text/event-stream": {"example": shown}},
     }
     return made
-
-
-def paths() -> OpenApi:
-    """Return the path items of the lean routes."""
-    made = _written_out()
-    for line in argo.lines():
-        item = made.setdefault(line.path, {})
-        item[line.method] = _operation(line.tag, line.summary)
-        if "{" in line.path:
-            item.setdefault("parameters", [_variable(name) for name in re.findall(r"{(\w+)}", line.path)])
-    return made
-
-
-def _variable(name: str) -> OpenApi:
-    known = {"project": _PROJECT, "topic": _TOPIC}
-    return known.get(name, {"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
-
-
-def _written_out() -> OpenApi:
-    project, topic = "/v1/projects/{project}", "/v1/projects/{project}/topics/{topic}"
-    return {
-        f"{topic}:publish": {
-            "parameters": [_PROJECT, _TOPIC],
-            "post": _operation(
-                "Messages",
-                "Publish messages, all or none.",
-                body=MESSAGES,
-                answer=PUBLISHED,
-                parameters=(_IDEMPOTENCY_KEY,),
-            ),
-        },
-        f"{topic}:stream": {"parameters": [_PROJECT, _TOPIC], "get": _stream()},
-        f"{project}/topics": {
-            "parameters": [_PROJECT],
-            "get": _operation(
-                "Topics", "List a project's topics, newest first.", answer=TOPICS, parameters=(_PAGE_SIZE, _PAGE_TOKEN)
-            ),
-        },
-        topic: {
-            "parameters": [_PROJECT, _TOPIC],
-            "put": _operation("Topics", "Create a topic.", answer=TOPIC),
-            "get": _operation("Topics", "Show a topic.", answer=TOPIC),
-            "delete": _operation("Topics", "Delete a topic with its messages.", answer={}),
-        },
-        "/v1/projects": {"get": _operation("Projects", "List the projects.", answer={"projects": [PROJECT]})},
-        project: {
-            "parameters": [_PROJECT],
-            "post": _operation("Projects", "Create a project.", body=DESCRIPTION_BODY, answer=PROJECT),
-            "put": _operation("Projects", "Describe a project.", body=DESCRIPTION_BODY, answer=PROJECT),
-            "get": _operation("Projects", "Show a project.", answer=PROJECT),
-            "delete": _operation("Projects", "Delete a project with its topics.", answer={}),
-        },
-    }

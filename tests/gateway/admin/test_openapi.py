@@ -28,11 +28,19 @@ def test_the_stream_is_an_event_stream() -> None:
 
 
 def test_it_names_what_is_served_and_nothing_else() -> None:
-    topic = "/v1/projects/{project}/topics/{topic}"
-    served: dict[str, set[str]] = {f"{topic}:publish": {"POST"}, f"{topic}:stream": {"GET"}}
+    served: dict[str, set[str]] = {}
     for row in routes.rows():
         served.setdefault(f"/v1{row.path}", set()).add(row.method)
+    # Two ways of their own: the hot verb, and the room of event streams.
+    for action, method in (("publish", "POST"), ("stream", "GET")):
+        served[f"/v1/projects/{{project}}/topics/{{topic}}:{action}"] = {method}
 
     described = {path: {method.upper() for method in item if method != "parameters"} for path, item in paths().items()}
 
     assert described == served
+
+
+def test_publishing_says_when_a_retry_is_safe() -> None:
+    publish = paths()["/v1/projects/{project}/topics/{topic}:publish"]["post"]
+    assert {"409", "413", "503", "504"} <= publish["responses"].keys()
+    assert [parameter["name"] for parameter in publish["parameters"]] == ["Idempotency-Key"]
