@@ -22,8 +22,6 @@ from gateway.authority import Authority
 
 PROJECT = "argo"
 PATIENCE_SECONDS = 30.0
-NOT_SERVED = {"reports", "usage_reports"}
-"""Scenarios whose routes the node does not have yet."""
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +56,7 @@ def ground(request: pytest.FixtureRequest, node: Node) -> Ground:
     return Ground(request.param, f"localhost:{node.port}", node.token, PROJECT)
 
 
-@pytest.mark.parametrize(
-    "scenario", [s for s in SCENARIOS if s.__name__ not in NOT_SERVED], ids=lambda scenario: scenario.__name__
-)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_scenario(scenario: Callable[[Ground], None], ground: Ground) -> None:
     scenario(ground)
 
