@@ -104,10 +104,13 @@ class Duties:
         keys: Keys,
         lease_seconds: float = LEASE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        prefers: Callable[[str], bool] = lambda _: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`prefers` says whether this node should have a duty, if it can be had: others let it go first."""
         self._commands = commands
         self._keys = keys
+        self._prefers = prefers
         self._lease_seconds = lease_seconds
         self._retry_seconds = retry_seconds
         self._monotonic = monotonic
@@ -185,6 +188,7 @@ class Duties:
     async def _take(self, name: str, key: bytes) -> Held:
         token = secrets.token_hex(TOKEN_BYTES).encode()
         held = Held(name, key, token, self._monotonic(), self._monotonic)
+        await self._give_way(name)
         while True:
             wait = self._retry_seconds
             if not self._is_draining:
@@ -199,6 +203,12 @@ class Duties:
                         return held
                     wait = min(wait, left_ms / 1000)
             await self._pause(wait)
+            await self._give_way(name)
+
+    async def _give_way(self, name: str) -> None:
+        """Let the node that should have the duty go first; nobody waits for it longer than this."""
+        if not self._prefers(name):
+            await self._pause(self._retry_seconds)
 
     async def _keep(self, hold: _Hold) -> None:
         while True:

@@ -8,8 +8,9 @@ A lease is `<nonce> <beat> <JSON>`: the nonce marks one life of a node, the beat
 values of it are equal; the rest is what the node tells the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -120,6 +121,16 @@ class Membership:
         # From the earlier answer to this question: what lies before and after proves nothing.
         watch.is_gone = asked - watch.since >= self._lease_seconds
         return watch
+
+
+def preferred(name: str, members: Iterable[Member]) -> str | None:
+    """Return the node that should do the job `name`: the same for all who see the same members, None without any.
+
+    By rendezvous hashing: jobs spread evenly, and when a node comes or goes only its own share moves. Those that leave
+    get none.
+    """
+    staying = [member.node for member in members if not member.advertised.draining]
+    return max(staying, key=lambda node: blake2b(f"{name}\0{node}".encode()).digest(), default=None)
 
 
 def _told(value: bytes) -> Advertised | None:

@@ -23,7 +23,7 @@ from broker.errors import HeadraceError
 from broker.store.base import Commands, ReplyError
 from broker.store.keys import Keys
 from cluster import scripts
-from cluster.membership import Advertised, Lease, Member, Membership
+from cluster.membership import Advertised, Lease, Member, Membership, preferred
 
 LEASE_SECONDS = 5.0
 """How long a node that is not heard of stays a member."""
@@ -91,6 +91,10 @@ class Node:
     def members(self) -> tuple[Member, ...]:
         """Who is there, this node among them, as of the last contact with Redis."""
         return self._membership.members()
+
+    def prefers(self, job: str) -> bool:
+        """Tell whether this node should do a job that one node does at a time. True while it knows of no member."""
+        return preferred(job, self.members) in (self._id, None)
 
     @property
     def is_certain(self) -> bool:

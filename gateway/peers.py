@@ -87,7 +87,7 @@ def build(config: Config, topology: Topology, bus: Bus, *, keys: Keys, url: str,
         node=node,
         inbox=Inbox(topology, bus, node, keys=keys),
         directory=directory,
-        duties=Duties(topology, keys=keys, lease_seconds=config.lease_seconds),
+        duties=Duties(topology, keys=keys, lease_seconds=config.lease_seconds, prefers=node.prefers),
         clearing=Clearing(topology, node, keys=keys, tell=_tell),
     )
 

@@ -242,6 +242,22 @@ async def test_a_draining_node_gives_back_and_takes_no_more(
             assert job.times == 1
 
 
+async def test_one_that_should_have_it_goes_first_and_nobody_waits_for_ever(
+    valkey: servers.Server, running: Running, eventually: Eventually
+) -> None:
+    valkey.flush()
+    async with connected(valkey, running) as topology:
+        other, chosen = Job(), Job()
+        yielding = Duties(
+            topology, keys=KEYS, lease_seconds=LEASE_SECONDS, retry_seconds=0.5, prefers=lambda name: name != "job"
+        )
+        async with running(yielding.run("job", other.work)):
+            async with running(duties(topology).run("job", chosen.work)):
+                await eventually(lambda: chosen.held is not None)
+                assert other.times == 0
+            await eventually(lambda: other.held is not None, what="the other's turn")
+
+
 def test_the_token_is_not_shown() -> None:
     held = Held("job", b"key", b"token", 0.0, time.monotonic)
     assert "token" not in repr(held)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.membership import MAX_TEXT_CHARS, Advertised, Lease, Member, Membership, read_lease
+from cluster.membership import MAX_TEXT_CHARS, Advertised, Lease, Member, Membership, preferred, read_lease
 
 LEASE = 5.0
 
@@ -121,6 +121,19 @@ def test_a_malformed_lease_is_refused(text: bytes) -> None:
 def test_another_versions_lease_is_read_as_far_as_it_is_known() -> None:
     lease = read_lease(b'a 1 {"name":"n","colour":"red","weight":"heavy","draining":1,"url":"%s"}' % (b"u" * 600))
     assert lease.advertised == Advertised(name="n", url="u" * MAX_TEXT_CHARS)
+
+
+def test_jobs_are_spread_and_only_those_of_a_node_that_goes_move() -> None:
+    three = [Member(node, Advertised()) for node in ("a", "b", "c")]
+    before = {job: preferred(job, three) for job in map(str, range(300))}
+    shares = [list(before.values()).count(node) for node in ("a", "b", "c")]
+    assert min(shares) > 60
+    assert before == {job: preferred(job, reversed(three)) for job in before}
+    after = {job: preferred(job, three[1:]) for job in before}
+    assert all(after[job] == node for job, node in before.items() if node != "a")
+    draining = [Member("a", Advertised(draining=True)), *three[1:]]
+    assert {job: preferred(job, draining) for job in before} == after
+    assert preferred("job", []) is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 4), st.floats(0, 1), st.booleans()), max_size=40))
