@@ -66,3 +66,23 @@ async def test_a_subscription_goes_back_with_its_log(store: MemoryStore) -> None
     store.restore(earlier)
     assert (await store.subscription(SUB)).cursor.offset == -1
     assert texts(await pull(store)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("pulled_ms", "acked_ms", "verdict"),
+    [
+        (1_000_999, 1_010_000, CursorAck.COMMITTED),
+        (1_000_000, 1_010_999, CursorAck.COMMITTED),
+        (1_000_999, 1_011_000, CursorAck.TIMEOUT),
+        (1_000_000, 1_011_000, CursorAck.TIMEOUT),
+    ],
+)
+async def test_the_ack_deadline_counts_whole_seconds(pulled_ms: int, acked_ms: int, verdict: CursorAck) -> None:
+    now = [pulled_ms]
+    store = MemoryStore(now_ms=lambda: now[0])
+    await store.create_topic(TOPIC, NOTHING)
+    await subscribe(store, CURSOR)
+    await put(store, "a")
+    await pull(store)
+    now[0] = acked_ms
+    assert await store.ack_cursor(SUB, 0) is verdict

@@ -15,6 +15,7 @@ from broker.store import redis_subscriptions, scripts
 from broker.store.base import Script
 from broker.store.keys import Keys
 from broker.store.redis import RedisStore
+from broker.store.subscriptions import CursorAck
 
 OTHER = TopicName("default/other")
 REGISTRY = Keys().subscriptions(DEFAULT_PROJECT)
@@ -124,3 +125,21 @@ async def test_a_lost_group_is_made_again_at_the_cursor(server: servers.Server) 
     assert [one.entry.position.offset for one in (await lease(store)).leases] == [1]
     server.client.xgroup_destroy(KEYS.log, KEYS.group)
     assert (await store.seek(SUB, 0)).lag == 2
+
+
+@pytest.mark.parametrize(("age_s", "verdict"), [(10, CursorAck.COMMITTED), (11, CursorAck.TIMEOUT)])
+async def test_the_ack_deadline_counts_the_primarys_whole_seconds(
+    server: servers.Server, age_s: int, verdict: CursorAck
+) -> None:
+    store = store_on(server)
+    await subscribe(store, CURSOR)
+    while True:
+        offset = (await put(store, "a")).offset
+        await pull(store)
+        second, _ = server.client.time()
+        server.client.hset(KEYS.sub, "pulled_s", second - age_s)
+        found = await store.ack_cursor(SUB, offset)
+        # All within one second, or once more.
+        if server.client.time()[0] == second:
+            break
+    assert found is verdict
