@@ -10,6 +10,7 @@ import nodes
 import pytest
 import servers
 from nodes import Node
+from receiver import Received, Receiver, answering, receiving
 
 import headrace
 from headrace import Client, blocking
@@ -19,10 +20,13 @@ TOPIC = "default/lines"
 PATH = "/v1/projects/default"
 PATIENCE_S = 60.0
 
+ENV = {"HEADRACE_PUSH_PLAIN_HTTP": "true", "HEADRACE_PUSH_ALLOWED_NETWORKS": "127.0.0.0/8"}
+"""The test's own push receiver is plain HTTP on this machine."""
+
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Node, Node]]:
-    with servers.valkey() as server, nodes.on(server, count=2) as running:
+    with servers.valkey() as server, nodes.on(server, count=2, env=ENV) as running:
         first, second = running
         yield first, second
 
@@ -149,6 +153,62 @@ async def test_a_user_consumes_as_long_as_it_is_in_the_access_list(
             with pytest.raises(headrace.Forbidden):
                 await consumer.wait()
         assert client.state.connected
+
+
+async def test_sockets_pulls_and_push_share_a_subscription(pair: tuple[Node, Node], subscription: httpx.Client) -> None:
+    first, _ = pair
+    seen: dict[str, list[str]] = {"socket": [], "pull": [], "push": []}
+
+    async def receive(request: Received, writer: asyncio.StreamWriter) -> None:
+        seen["push"].append(text_of(request.json))
+        await answering(200)(request, writer)
+
+    async def consume(client: Client) -> None:
+        async with client.consume(WORK, window=1) as consumer:
+            async for delivery in consumer:
+                seen["socket"].append(delivery.message.text)
+                await delivery.ack()
+
+    async def consume_over_http() -> None:
+        while True:
+            received = await asyncio.to_thread(pull, subscription, 1)
+            if received:
+                assert (await asyncio.to_thread(acknowledge, subscription, received)).status_code == 200
+                seen["pull"] += map(text_of, received)
+
+    async with receiving() as receiver, Client(first.url, token=first.token) as client:
+        await asyncio.to_thread(have_pushed, subscription, receiver)
+        receiver.answer = receive
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(consume(client)), group.create_task(consume_over_http())]
+            count = 0
+            async with asyncio.timeout(PATIENCE_S):
+                while not all(seen.values()) or count < 300:
+                    await asyncio.gather(*(client.publish(TOPIC, text=str(n)) for n in range(count, count + 10)))
+                    count += 10
+                while sum(map(len, seen.values())) < count:
+                    await asyncio.sleep(0.02)
+            for worker in workers:
+                worker.cancel()
+    # Nobody failed, so no lease ended: each message was in one hand, once.
+    assert sorted(text for texts in seen.values() for text in texts) == sorted(map(str, range(count)))
+
+
+def have_pushed(http: httpx.Client, receiver: Receiver) -> None:
+    """Make the subscription one that is pushed to `receiver`, too."""
+    http.delete(f"{PATH}/subscriptions/jobs")
+    push = {"pushEndpoint": f"http://127.0.0.1:{receiver.port}/in", "retryPolicy": {"type": "linear", "period": 1}}
+    body = {
+        "topic": "projects/default/topics/lines",
+        "kind": "shared",
+        "ackDeadlineSeconds": 60,
+        "pushConfig": push,
+    }
+    made = http.put(f"{PATH}/subscriptions/jobs", json=body)
+    assert made.status_code == 200, made.text
+    receiver.answer = answering(200, made.json()["pushConfig"]["verificationHash"].encode())
+    verified = http.post(f"{PATH}/subscriptions/jobs:verifyPushEndpoint")
+    assert verified.status_code == 200, verified.text
 
 
 async def test_every_message_is_done_although_a_node_dies(pair: tuple[Node, Node], subscription: httpx.Client) -> None:
