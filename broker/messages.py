@@ -4,7 +4,7 @@ The envelope is msgpack, `[kind, attributes, payload]` or `[kind, attributes, pa
 not in it: the log assigns them. The same bytes travel in the announcement and are decoded once a node.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -18,6 +18,10 @@ MAX_ENVELOPE_BYTES = 1_500_000
 
 MAX_ATTRIBUTES = 100
 """Attributes of one message; their bytes count into the envelope."""
+
+
+MAX_LIFE_MS = 10 * 365 * 24 * 3_600_000
+"""The longest time to live that a message may be given: ten years. Whoever means for ever gives none."""
 
 
 class Kind(StrEnum):
@@ -37,13 +41,15 @@ class Message:
     """One message as its publisher gave it.
 
     `verbatim` marks a payload that ARGO published as `data` that is not canonical base64: stored as it stands, so that
-    ARGO returns it byte for byte (DESIGN 8, kinds across faces).
+    ARGO returns it byte for byte (DESIGN 8, kinds across faces). `life_ms` is how long it may be given out to
+    subscriptions, 0 for ever: the log keeps that beside the envelope, so that what is read from it has none.
     """
 
     kind: Kind
     payload: bytes
     attributes: Mapping[str, str] = field(default_factory=dict)
     verbatim: bool = False
+    life_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +88,13 @@ def unpack(envelope: bytes) -> Message:
     """Read an envelope that `pack` wrote."""
     code, attributes, payload, *verbatim = msgpack.unpackb(envelope)
     return Message(_KINDS[code], payload, attributes, bool(verbatim))
+
+
+def lives_of(messages: Sequence[Message]) -> tuple[int, ...]:
+    """Return the messages' times to live, none where all are for ever. Raises `InvalidMessage`."""
+    if not any(message.life_ms for message in messages):
+        return ()
+    lives = tuple(message.life_ms for message in messages)
+    if not all(0 <= life_ms <= MAX_LIFE_MS for life_ms in lives):
+        raise InvalidMessage(f"A message lives 1 to {MAX_LIFE_MS} ms, or 0 for ever.")
+    return lives

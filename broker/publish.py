@@ -28,7 +28,7 @@ from broker.errors import (
     Unsupported,
 )
 from broker.idempotency import check_once, digest_of
-from broker.messages import MAX_ENVELOPE_BYTES, Message, pack
+from broker.messages import MAX_ENVELOPE_BYTES, Message, lives_of, pack
 from broker.names import TopicName
 from broker.observe import Observer
 from broker.store.base import (
@@ -223,10 +223,11 @@ class Publisher:
         size = sum(map(len, envelopes)) if len(envelopes) > 1 else len(envelopes[0])
         if size > MAX_REQUEST_BYTES:
             raise TooLarge(f"The messages of this publish take {size} bytes, at most {MAX_REQUEST_BYTES} are allowed.")
+        lives_ms = lives_of(messages)
         if once is None:
-            return AppendRequest(envelopes), size
+            return AppendRequest(envelopes, lives_ms=lives_ms), size
         check_once(once)
-        return AppendRequest(envelopes, once, digest_of(envelopes)), size
+        return AppendRequest(envelopes, once, digest_of(envelopes), lives_ms), size
 
     def _admitted(self, topic: TopicName, size: int) -> _Lane:
         """Return the topic's lane, with its task running, or raise `Unavailable` when there is no room."""

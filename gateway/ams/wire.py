@@ -7,14 +7,14 @@ any string and comes back byte for byte: canonical base64 is stored decoded, eve
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import orjson
 
 from broker.errors import InvalidRequest
-from broker.messages import Kind, Message
+from broker.messages import MAX_LIFE_MS, Kind, Message
 from broker.names import ProjectName, local_of, project_of
 from broker.store.base import ProjectInfo, TopicInfo
 
@@ -76,7 +76,16 @@ def _message(item: object) -> Message:
     for value in attributes.values():
         if not isinstance(value, str):
             raise InvalidRequest("An attribute's value is not a string.")
-    return message_of(data or "", attributes)
+    message = message_of(data or "", attributes)
+    life_ms = field_of(item, "ttlms")
+    return message if life_ms is None else replace(message, life_ms=_life_ms(life_ms))
+
+
+def _life_ms(value: object) -> int:
+    """Read our extension `ttlMs`: how long the message is given out, ms; 0 is for ever."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_LIFE_MS:
+        raise InvalidRequest("ttlMs is not a time.")
+    return value
 
 
 def message_of(data: str, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> Message:

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import InvalidMessage, TooLarge
-from broker.messages import MAX_ATTRIBUTES, MAX_ENVELOPE_BYTES, Kind, Message, pack, unpack
+from broker.messages import (
+    MAX_ATTRIBUTES,
+    MAX_ENVELOPE_BYTES,
+    MAX_LIFE_MS,
+    Kind,
+    Message,
+    lives_of,
+    pack,
+    unpack,
+)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -68,3 +77,18 @@ def test_attributes_are_counted() -> None:
 def test_attributes_are_unicode(attributes: dict[str, str]) -> None:
     with pytest.raises(InvalidMessage):
         pack(Message(Kind.TEXT, b"", attributes))
+
+
+def test_a_time_to_live_is_kept_beside_the_envelope() -> None:
+    assert unpack(pack(Message(Kind.TEXT, b"x", life_ms=5))) == Message(Kind.TEXT, b"x")
+    assert pack(Message(Kind.TEXT, b"x", life_ms=5)) == pack(Message(Kind.TEXT, b"x"))
+
+
+def test_times_to_live_are_told_only_where_there_is_one() -> None:
+    forever, short = Message(Kind.TEXT, b""), Message(Kind.TEXT, b"", life_ms=1)
+    assert lives_of([forever, forever]) == ()
+    assert lives_of([forever, short]) == (0, 1)
+    assert lives_of([Message(Kind.TEXT, b"", life_ms=MAX_LIFE_MS)]) == (MAX_LIFE_MS,)
+    for life_ms in (-1, MAX_LIFE_MS + 1):
+        with pytest.raises(InvalidMessage):
+            lives_of([short, Message(Kind.TEXT, b"", life_ms=life_ms)])

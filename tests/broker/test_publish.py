@@ -10,6 +10,7 @@ import pytest
 from broker.catalog import AutoCreate, Catalog, CatalogDefaults
 from broker.errors import (
     HeadraceError,
+    InvalidMessage,
     InvalidRequest,
     KeyConflict,
     LimitExceeded,
@@ -634,3 +635,17 @@ async def test_a_project_beyond_its_limits_is_refused_before_anything_is_sent() 
     assert isinstance(appended, Appended)
     assert asked == [(OTHER, 2), (TOPIC, 1)]
     assert await house.payloads(OTHER) == []
+
+
+@pytest.mark.parametrize("once", [None, IdempotencyKey("me", "k")])
+async def test_a_time_to_live_reaches_the_log(once: IdempotencyKey | None) -> None:
+    house = await a_house()
+    mayfly, lasting = Message(Kind.TEXT, b"mayfly", life_ms=5), text("lasting")
+    house.submit(PublishRequest(TOPIC, (mayfly, lasting), once))
+    house.submit(PublishRequest(TOPIC, (lasting,)))
+    house.submit(PublishRequest(TOPIC, (Message(Kind.TEXT, b"", life_ms=-1),)))
+    refused, *_ = await house.answered(3)
+    assert isinstance(refused, InvalidMessage)
+    stored = house.store._data.logs[TOPIC].entries
+    lives = [each.expires_ms and each.expires_ms - each.time_ms for each in stored]
+    assert lives == [5, None, None]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import InvalidRequest
-from broker.messages import Kind, Message, pack, unpack
+from broker.messages import MAX_LIFE_MS, Kind, Message, pack, unpack
 from broker.names import ProjectName, TopicName
 from broker.positions import Link, LogState
 from broker.store.base import ProjectInfo, Retention, TopicInfo
@@ -202,3 +202,15 @@ def test_a_wrong_page_token_is_named(token: str) -> None:
 def test_strict_base64_is_what_this_python_offers() -> None:
     with pytest.raises(binascii.Error):
         binascii.a2b_base64(b"aGVs\nbG8=", strict_mode=True)
+
+
+@pytest.mark.parametrize(("item", "life_ms"), [('{"data":"x"}', 0), ('{"ttlMs":0}', 0), ('{"TTLMS":5000}', 5000)])
+def test_a_message_may_live_for_a_time_only(item: str, life_ms: int) -> None:
+    (message,) = wire.read_publish(f'{{"messages":[{item}]}}'.encode())
+    assert message.life_ms == life_ms
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "true", '"5"', "[]", str(MAX_LIFE_MS + 1)])
+def test_what_is_no_time_to_live_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest):
+        wire.read_publish(f'{{"messages":[{{"ttlMs":{value}}}]}}'.encode())
