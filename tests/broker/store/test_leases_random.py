@@ -15,7 +15,7 @@ from broker.errors import HeadraceError
 from broker.names import SubscriptionName
 from broker.positions import LogState, Position
 from broker.store.base import Retention
-from broker.store.keys import Keys
+from broker.store.keys import Keys, SubscriptionKeys
 from broker.store.memory import MemoryStore
 from broker.store.subscriptions import Ack, Extend, Lease, Leased, Nack, Release, SubscriptionInfo, SubscriptionSettings
 
@@ -173,6 +173,20 @@ class Pair:
         await self.rng.choice(verbs)()
         for name in (SUB, PLAIN):
             await self.both("subscription", name)
+            self.check(Keys().subscription(TOPIC, name))
+
+    def check(self, keys: SubscriptionKeys) -> None:
+        """What the keys of a subscription say agrees."""
+        client = self.server.client
+        epoch, cursor, held = client.hmget(keys.sub, "epoch", "cursor", "held")
+        (group,) = [found for found in client.xinfo_groups(keys.log) if found["name"] == keys.group]
+        assert group["last-delivered-id"] == (b"0-0" if cursor == b"-1" else epoch + b"-" + cursor)
+        records = {field for field in client.hkeys(keys.leases) if field.isdigit()}
+        waiting = {member for member in client.zrange(keys.due, 0, -1) if member != b"v"}
+        found = client.xpending_range(keys.log, keys.group, "-", "+", 1000)
+        assert {b"%016d" % int(one["message_id"].split(b"-")[1]) for one in found} == records
+        assert waiting <= records
+        assert len(records - waiting) == int(held)
 
 
 @pytest.mark.parametrize("kind", ["valkey", "redis7"])
