@@ -104,7 +104,7 @@ class ArgoApp:
         request = Request(self._context, caller, target, query, body, token)
         try:
             return Answer(200, await row.handler(request))
-        except CallerError as refusal:
+        except (CallerError, errors.ArgoRefusal) as refusal:
             if not row.asks_project:
                 await self._prefer_unknown_project(target.project)
             raise refusal

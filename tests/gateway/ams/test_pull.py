@@ -8,6 +8,7 @@ import orjson
 import pytest
 from http_node import OPERATOR, Node, eventually, serving
 
+from broker.errors import Unavailable
 from broker.names import ProjectName, parse_topic
 from broker.store.base import ProjectInfo
 from gateway.ams.routes import build
@@ -276,3 +277,33 @@ async def test_a_large_answer_keeps_to_its_bytes(cursor: httpx.AsyncClient) -> N
     for _ in range(7):
         await cursor.post(PUBLISH, content=orjson.dumps({"messages": [{"data": large}]}))
     assert 1 <= len(await pull(cursor, 7)) < 7
+
+
+@pytest.mark.parametrize("path", [PULL, ACK])
+async def test_while_the_log_is_away_it_is_503_and_nothing_happens(
+    cursor: httpx.AsyncClient, node: Node, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable(retry_ms=1500)
+
+    monkeypatch.setattr(node.subscriptions, "pull", away)
+    monkeypatch.setattr(node.subscriptions, "acknowledge", away)
+    answer = await cursor.post(path, json={"ackIds": [f"{PREFIX}0"]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["error"]["status"] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("project", ["p", "absent"])
+async def test_a_bad_body_for_an_unknown_subscription(argo: httpx.AsyncClient, project: str) -> None:
+    path = f"/projects/{project}/subscriptions/absent"
+    message = "project doesn't exist" if project == "absent" else "Subscription doesn't exist"
+    for answer in (
+        await argo.post(f"{path}:pull", content=b"nonsense"),
+        await argo.post(f"{path}:acknowledge", json={"ackIds": []}),
+    ):
+        assert answer.json()["error"]["message"] == message
+
+
+async def test_an_unknown_project_comes_before_an_ack_that_cannot_be_read(argo: httpx.AsyncClient) -> None:
+    answer = await argo.post("/projects/absent/subscriptions/s:acknowledge", content=b"nonsense")
+    assert answer.json()["error"]["message"] == "project doesn't exist"

@@ -157,6 +157,25 @@ async def test_checks_come_in_the_contracts_order(
     assert await entries(node) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "variable"),
+    [
+        ("/projects/a.b/subscriptions/c.d", "project"),
+        ("/projects/a.b/topics/c.d:acl", "project"),
+        ("/projects/p/subscriptions/c.d:offsets", "subscription"),
+        ("/projects/p/members/c.d", "user"),
+        ("/projects/p/schemas/c.d", "schema"),
+        ("/users:byToken/c.d", "token"),
+        ("/users:byUUID/c.d", "uuid"),
+    ],
+)
+async def test_the_first_bad_name_is_named_before_anything_else(served: Served, path: str, variable: str) -> None:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{served.url}/v1{path}")
+    message = f"Invalid {variable} name"
+    assert answer.json()["error"] == {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}
+
+
 async def test_anonymous_rights_are_rights_but_a_bad_token_has_none() -> None:
     async with Node(anonymous=Principal("@anonymous", publish=("default/open",))) as node:
         await node.catalog.create_topic(parse_topic("default/open"))
@@ -197,6 +216,13 @@ async def test_a_first_publish_creates_its_topic_where_that_is_allowed() -> None
         ("GET", "/projects/p/topics/t:unknown", 400, None),
         ("GET", "/projects/p:unknown", 400, None),
         ("GET", "/projects/p/topics/t%20t", 400, None),
+        ("GET", "/projects/p/subscriptions/s:unknown", 400, None),
+        ("POST", "/projects/p/subscriptions/s:unknown", 405, "GET, PUT, DELETE"),
+        ("PUT", "/projects/p/subscriptions/s:pull", 400, None),
+        ("PATCH", "/projects/p/subscriptions/s:pull", 405, "POST, GET, PUT, DELETE"),
+        ("GET", "/nothing", 404, None),
+        ("GET", "/metrics/nothing", 404, None),
+        ("POST", "/metrics", 405, "GET"),
         ("GET", "/projects/p/topics/a%2F", 400, None),
         ("GET", "/projects/p/topics/a%2F%FF", 400, None),
         ("GET", "/projects/p/topics/a%2F%7D", 400, None),
