@@ -16,12 +16,15 @@ import nodes
 import pytest
 from ams_scenarios import SCENARIOS, Ground
 from nodes import Node
+from servers import free_port
 
 import headrace.ams
 from gateway.authority import Authority
 
 PROJECT = "argo"
 PATIENCE_SECONDS = 30.0
+TOKENS_PORT = free_port()
+"""Where the node gives tokens for client certificates."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,14 @@ def tls_node(authority: Authority, **given: Any) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def node(authority: Authority) -> Iterator[Node]:
-    with tls_node(authority) as running:
+    bindings = authority.directory / "bindings.toml"
+    bindings.write_text('"CN=a-machine" = "machine"\n')
+    env = {
+        "HEADRACE_X509_PORT": str(TOKENS_PORT),
+        "HEADRACE_X509_AUTHORITIES": str(authority.files.certificate),
+        "HEADRACE_X509_BINDINGS": str(bindings),
+    }
+    with tls_node(authority, env=env) as running:
         ams = headrace.ams.ArgoMessagingService(running.url, token=running.token)
         ams.create_project(PROJECT, "of the tests", verify=str(authority.files.certificate))
         yield running
@@ -59,6 +69,27 @@ def ground(request: pytest.FixtureRequest, node: Node) -> Ground:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_scenario(scenario: Callable[[Ground], None], ground: Ground) -> None:
     scenario(ground)
+
+
+def test_a_certificate_stands_for_its_users_token(ground: Ground, authority: Authority) -> None:
+    library = ground.library
+    with suppress(library.AmsServiceException):
+        ground.ams.create_user(library.AmsUser(name="machine"))
+
+    def come(name: str) -> Any:
+        pair = authority.issue(name)
+        return library.ArgoMessagingService(
+            endpoint="localhost",
+            project=PROJECT,
+            cert=str(pair.certificate),
+            key=str(pair.key),
+            authn_port=TOKENS_PORT,
+        )
+
+    assert come("a-machine").token == ground.ams.get_user("machine").token
+    with pytest.raises(library.AmsServiceException) as stranger:
+        come("a-stranger")
+    assert stranger.value.code == 404
 
 
 def subscription(ground: Ground, *, messages: int, ackdeadline: int = 10, **given: Any) -> Any:
