@@ -61,7 +61,6 @@ log = logging.getLogger(__name__)
 
 _ENCODED_SLASH = re.compile(rb"%2[fF]")
 
-
 PUBLISH = b":publish"
 
 MAX_REMEMBERED_PATHS = 4096
@@ -94,7 +93,7 @@ class ArgoApp:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path: bytes = scope["raw_path"]
         parts = path.split(b"/")
-        if len(parts) == 6 and parts[4] == b"topics" and scope["method"] == "POST" and parts[5].endswith(PUBLISH):
+        if _is_publish(scope["method"], parts):
             return await self._publish(scope, receive, parts[3], parts[5][: -len(PUBLISH)])
         row, target = self._find(scope["method"], parts)
         query = query_of(scope)
@@ -184,6 +183,12 @@ class ArgoApp:
 
 def build(context: Context) -> AsgiApp:
     return ArgoApp(context)
+
+
+def _is_publish(method: str, parts: list[bytes]) -> bool:
+    if len(parts) != 6 or not parts[5].endswith(PUBLISH) or method != "POST":
+        return False
+    return parts[4] == b"topics" and parts[2] == b"projects"
 
 
 def rows() -> list[Row]:

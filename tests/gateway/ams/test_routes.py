@@ -220,6 +220,7 @@ async def test_a_first_publish_creates_its_topic_where_that_is_allowed() -> None
         ("POST", "/projects/p/subscriptions/s:unknown", 405, "GET, PUT, DELETE"),
         ("PUT", "/projects/p/subscriptions/s:pull", 400, None),
         ("PATCH", "/projects/p/subscriptions/s:pull", 405, "POST, GET, PUT, DELETE"),
+        ("POST", "/users/p/topics/t:publish", 404, None),
         ("GET", "/nothing", 404, None),
         ("GET", "/metrics/nothing", 404, None),
         ("POST", "/metrics", 405, "GET"),
