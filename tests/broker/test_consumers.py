@@ -248,6 +248,7 @@ async def test_a_deleted_subscription_ends_its_consumers(house: House) -> None:
     await until(lambda: worker.ended)
     (name, reason), *more = worker.ended
     assert (name, type(reason), more) == (MAIL, UnknownSubscription, [])
+    assert not house.consumers._whereabouts.of(worker)
     with pytest.raises(NotSubscribed):
         house.consumers.detach(worker, MAIL)
 

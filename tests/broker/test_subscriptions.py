@@ -399,6 +399,22 @@ async def test_a_wait_tells_what_its_first_look_found_lost(shop: Shop) -> None:
     assert (texts(pulled.deliveries), pulled.restarted) == (["new"], True)
 
 
+async def test_a_wait_adds_up_what_its_looks_found_trimmed(shop: Shop) -> None:
+    await shop.subscribe()
+    nothing = Retention(1, 1, 10**9)
+    await shop.say("a", "b")
+    await shop.store.trim(ORDERS, nothing)
+    waiting = asyncio.create_task(shop.subscriptions.pull(MAIL, max_messages=1, wait_seconds=30))
+    await idle()
+    shop.deaf = True
+    await shop.say("c", "d", "e")
+    await shop.store.trim(ORDERS, nothing)
+    shop.deaf = False
+    await shop.say("here")
+    pulled = await asyncio.wait_for(waiting, 5)
+    assert (texts(pulled.deliveries), pulled.trimmed) == (["here"], 5)
+
+
 # Moving.
 
 

@@ -35,7 +35,10 @@ class Shop:
         self.waiting = Waiting(self.listening)
         self.dead_letters = DeadLetters(self.store, self)
         self.subscriptions = self.another(self.waiting)
-        self.consumers = Consumers(self.subscriptions, self.waiting, monotonic=self.monotonic, sleep=self.sleep)
+        # Whatever a test waits for must ring, or fall due: nobody looks meanwhile.
+        self.consumers = Consumers(
+            self.subscriptions, self.waiting, monotonic=self.monotonic, look_seconds=600, sleep=self.sleep
+        )
 
     def another(self, waiting: Waiting | None = None) -> Subscriptions:
         """Another node over the same store: it hears the topics, and nothing of what this node does."""
