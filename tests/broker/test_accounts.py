@@ -156,6 +156,15 @@ async def test_a_refreshed_token_replaces_the_old_one(accounts: Accounts) -> Non
         await accounts.refresh_token("bob")
 
 
+async def test_an_index_that_leads_astray_finds_nobody(accounts: Accounts, story: Story) -> None:
+    """Its user was given another token between the two looks."""
+    ann = await accounts.create("ann", UserChange())
+    stale = Change("tokens", digest_of("stale"), None, ann.uuid.encode())
+    await story.records.commit(EVERYWHERE, [stale])
+    with pytest.raises(UnknownUser):
+        await accounts.user_by_token("stale")
+
+
 async def test_nothing_is_left_of_a_deleted_user(accounts: Accounts, story: Story) -> None:
     ann = await accounts.create("ann", member("publisher"))
     await accounts.create("bob", member("publisher"))
@@ -212,7 +221,9 @@ async def test_a_deleted_project_has_no_members(accounts: Accounts) -> None:
     await accounts.create("ann", UserChange(projects=[("p", ["consumer"]), ("q", ["publisher"])]))
     await accounts.create("bob", member("consumer", project="q"))
     await accounts.set_acl(P, TOPIC, "t", ["ann"])
+    await accounts.lists.replace(P, SUBSCRIPTION, "s", ["a user that is gone"])
     await accounts.forget_project(P)
+    assert await accounts.lists.of(P, SUBSCRIPTION, "s") == ()
     assert (await accounts.user("ann")).projects == {Q: ("publisher",)}
     assert await accounts.lists.of(P, TOPIC, "t") == ()
     assert await accounts.users(P) == []

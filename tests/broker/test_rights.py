@@ -172,3 +172,54 @@ def test_who_may_consume(caller: Principal) -> None:
 def test_who_may_not_consume(caller: Principal) -> None:
     with pytest.raises(Forbidden):
         caller.require_consume(SubscriptionName("p/s"))
+
+
+# Users.
+
+P = ProjectName("p")
+IN, OUT = TopicName("p/in"), TopicName("p/out")
+
+
+def an_account(*roles: str, by_resource: bool = True, service: tuple[str, ...] = ()) -> Account:
+    return Account(
+        uuid="u",
+        name="ann",
+        projects={P: frozenset(roles)},
+        service_roles=frozenset(service),
+        topics=frozenset({IN}),
+        by_resource=by_resource,
+    )
+
+
+@pytest.mark.parametrize(
+    ("account", "publish", "follow"),
+    [
+        (an_account(), (False, False), (False, False)),
+        (an_account("publisher"), (True, False), (False, False)),
+        (an_account("consumer"), (False, False), (True, False)),
+        (an_account("project_admin"), (True, True), (True, True)),
+        (an_account("publisher", "consumer", by_resource=False), (True, True), (True, True)),
+        (an_account(service=("service_admin",)), (True, True), (True, True)),
+    ],
+)
+def test_a_user_has_the_rights_of_its_roles_and_lists(
+    account: Account, publish: tuple[bool, bool], follow: tuple[bool, bool]
+) -> None:
+    assert (account.may_publish(IN), account.may_publish(OUT)) == publish
+    assert (account.may_follow(IN), account.may_follow(OUT)) == follow
+    caller = Principal("@user/u", account=account)
+    assert caller.has_rights
+    for granted, require in ((publish, caller.require_publish), (follow, caller.require_subscribe)):
+        for topic, may in zip((IN, OUT), granted, strict=True):
+            if may:
+                require(topic)
+            else:
+                with pytest.raises(Forbidden):
+                    require(topic)
+
+
+def test_roles_count_in_their_project_and_of_the_service_everywhere() -> None:
+    account = an_account("consumer", service=("admin_viewer",))
+    assert account.roles_in(P) == {"consumer", "admin_viewer"}
+    assert account.roles_in(ProjectName("")) == account.roles_in(ProjectName("q")) == {"admin_viewer"}
+    assert "token" not in repr(account)

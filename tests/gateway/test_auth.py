@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from jwt.algorithms import OKPAlgorithm
 
 from broker.accounts import Accounts
-from broker.errors import Unauthorized, Unavailable
+from broker.errors import Expired, Unauthorized, Unavailable
 from broker.names import ProjectName
 from broker.rights import Principal
 from broker.store.records_memory import MemoryRecords
@@ -21,7 +21,7 @@ from gateway.auth import SERVICE, Authenticator
 from gateway.config import Auth, Config
 from gateway.keys import Algorithm, VerificationKey
 from gateway.options import Secret
-from gateway.tokens import mint
+from gateway.tokens import mint, own_key
 from gateway.vault import Vault
 
 NOW_MS = 1_700_000_000_000
@@ -248,9 +248,20 @@ async def test_a_token_of_the_key_before_counts_while_that_is_known() -> None:
     assert principal.publish == ("p/*",)
     with pytest.raises(Unauthorized, match="signature"):
         Authenticator(Config(secret_key=Secret("n" * 32)), now_ms=lambda: NOW_MS, monotonic=lambda: 0.0).known(token)
-    for late in (lambda: NOW_MS + 60_000, lambda: NOW_MS + 61_000):
-        with pytest.raises(Unauthorized, match="expired"):
-            Authenticator(rotated, now_ms=late, monotonic=lambda: 0.0).known(token)
+    later = Authenticator(rotated, now_ms=lambda: NOW_MS + 60_000, monotonic=lambda: 0.0)
+    new = mint(Secret("n" * 32), subject="cli", lifetime_seconds=60, now_ms=NOW_MS)
+    for expired in (token, new):
+        with pytest.raises(Expired):
+            later.known(expired)
+
+
+async def test_the_key_before_signs_for_no_other_key() -> None:
+    config = Config(secret_key=Secret("n" * 32), secret_key_old=SECRET, auth=Auth(keys=(KEY,)))
+    auth = Authenticator(config, now_ms=lambda: NOW_MS, monotonic=lambda: 0.0)
+    material = own_key(SECRET).material
+    assert auth.known(a_token(material, kid="headrace")) is not None
+    with pytest.raises(Unauthorized, match="signature"):
+        auth.known(a_token(material, kid="local"))
 
 
 async def test_users_tokens_are_asked_for_where_there_are_accounts() -> None:

@@ -152,6 +152,14 @@ async def test_who_left_hears_nothing(story: Story) -> None:
     assert (connection.heard, other.heard) == ([], [None])
 
 
+async def test_nobody_is_asked_about_when_all_have_left(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, token = await story.user("ann")
+    connection, principal = await story.connect(token)
+    story.bearers.unwatch(connection, principal)
+    monkeypatch.setattr(story.accounts, "principal_again", None)
+    await story.bearers.look()
+
+
 async def test_who_is_no_user_is_not_watched(story: Story) -> None:
     connection = Connection()
     story.bearers.watch(connection, Principal("jwt"))

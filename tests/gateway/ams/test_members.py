@@ -173,6 +173,7 @@ async def test_a_user_is_added_and_removed(argo: httpx.AsyncClient, admin: dict[
             b'{"roles":[]}',
             {"code": 409, "message": "User is already a member of the project", "status": "CONFLICT"},
         ),
+        ("admin", b"", {"code": 409, "message": "User is already a member of the project", "status": "CONFLICT"}),
         ("other", b"", {"code": 400, "message": "Invalid Request Body", "status": "BAD_REQUEST"}),
         ("other", b'{"roles":"x"}', {"code": 400, "message": "Invalid Request Body", "status": "BAD_REQUEST"}),
         ("other", b'{"roles":["boss"]}', {"code": 400, "message": "invalid role: boss", "status": "INVALID_ARGUMENT"}),

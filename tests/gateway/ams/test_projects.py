@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
-from http_node import token
+from http_node import Node, token
+
+from broker.errors import Unavailable
 
 
 async def test_a_project_is_created_shown_changed_and_deleted(argo: httpx.AsyncClient) -> None:
@@ -129,6 +131,19 @@ async def test_nothing_of_a_deleted_project_is_found_under_its_name_again(argo: 
     assert (await argo.get("/projects/p/subscriptions")).json()["totalSize"] == 0
     assert (await argo.get("/projects/p/members")).json()["totalSize"] == 0
     assert (await argo.get("/projects/p", headers=own)).status_code == 401
+    assert "projects" not in (await argo.get("/users/ann")).json()
+
+
+async def test_a_deletion_that_stops_half_way_leaves_no_members_behind(
+    argo: httpx.AsyncClient, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await argo.post("/users/ann", json={"projects": [{"project": "p", "roles": ["project_admin"]}]})
+
+    async def away(_: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(node.catalog, "delete_project", away)
+    assert (await argo.delete("/projects/p")).status_code == 503
     assert "projects" not in (await argo.get("/users/ann")).json()
 
 
