@@ -39,13 +39,14 @@ async def topic(request: Request) -> bytes:
 
 
 async def subscription(request: Request) -> bytes:
-    """The rate is not kept: what it would say changes with each pull on any node, and `lag` tells more."""
+    """The rate is that of pulls on this node."""
     info = await request.context.subscriptions.get(request.subscription)
     local, at = local_of(request.subscription), zulu_seconds(request.context.now_ms())
+    pace = request.rates.of(request.subscription)
     return _shown(
         measures.counter("subscription.number_of_messages", local, info.delivered, at=at),
         measures.counter("subscription.number_of_bytes", local, info.delivered_bytes, at=at),
-        measures.rate("subscription.consumption_rate", local, 0.0, at_ms=0),
+        measures.rate("subscription.consumption_rate", local, pace.rate, at_ms=pace.last_ms),
     )
 
 

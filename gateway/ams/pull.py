@@ -28,6 +28,7 @@ async def pull(request: Request) -> bytes:
         )
     except UnknownTopic:
         raise errors.conflict("Subscription's topic doesn't exist") from None
+    request.rates.note(request.subscription, len(pulled.deliveries), now_ms=request.context.now_ms())
     prefix = receiving.ack_prefix(request.project, local_of(request.subscription))
     return receiving.received((prefix + delivery.ack, delivery.entry) for delivery in pulled.deliveries)
 

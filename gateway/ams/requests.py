@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from broker.catalog import Catalog
 from broker.names import ProjectName, SubscriptionName, TopicName
 from broker.rights import Principal
+from gateway.ams.rates import Rates
 from gateway.context import Context
 
 
@@ -28,6 +29,8 @@ class Request:
     body: bytes
     token: str | None = None
     """The credential as it was presented; for handlers of routes that ask for no role."""
+    rates: Rates = field(default_factory=Rates)
+    """Of this node's pulls."""
 
     @property
     def catalog(self) -> Catalog:

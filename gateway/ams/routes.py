@@ -38,6 +38,7 @@ from broker.store.base import IdempotencyKey
 from gateway import ams
 from gateway.ams import errors, wire
 from gateway.ams.access import reaches, require_role
+from gateway.ams.rates import Rates
 from gateway.ams.requests import NO_PROJECT, NO_SUBSCRIPTION, NO_TOPIC, Request, Target
 from gateway.ams.table import Needs, Row, Table, WrongVerb
 from gateway.asgi import (
@@ -70,9 +71,10 @@ MAX_REMEMBERED_PATHS = 4096
 class ArgoApp:
     """The ASGI app of everything under `/v1` but event streams and the realtime protocol."""
 
-    __slots__ = ("_context", "_max_body_bytes", "_table")
+    __slots__ = ("_context", "_max_body_bytes", "_rates", "_table")
 
     def __init__(self, context: Context) -> None:
+        self._rates = Rates()
         self._table = Table(rows())
         self._context = context
         self._max_body_bytes = context.config.limits.body_bytes
@@ -100,7 +102,7 @@ class ArgoApp:
         token = token_of(headers_of(scope), query)
         caller = await self._admit(row, token, target)
         body = await read_body(receive, max_bytes=self._max_body_bytes)
-        request = Request(self._context, caller, target, query, body, token)
+        request = Request(self._context, caller, target, query, body, token, self._rates)
         try:
             return Answer(200, await row.handler(request))
         except (CallerError, errors.ArgoRefusal) as refusal:

@@ -66,9 +66,11 @@ async def test_a_subscription_counts_what_it_gave_out(argo: httpx.AsyncClient, n
     await node.say("p/t", "a", "b")
     for _ in range(2):
         await argo.post(f"{S}:pull", json={"maxMessages": 10})
+        node.later(seconds=4)
     values = await shown(argo, f"{S}:metrics")
     assert values["subscription.number_of_messages"] == [4]
     assert values["subscription.number_of_bytes"][0] >= 4
+    assert values["subscription.consumption_rate"] == [pytest.approx(0.5, abs=0.1)]
     assert list(values) == [
         "subscription.number_of_messages",
         "subscription.number_of_bytes",
