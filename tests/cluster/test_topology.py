@@ -281,3 +281,14 @@ async def test_nobody_serving_a_slot_is_unavailable_in_time(running: Running) ->
             await topology.refresh()
             with pytest.raises(Unavailable):
                 await topology.execute(b"k", "GET", b"k", retry=True)
+
+
+async def test_whoever_watches_hears_of_each_connection(running: Running, eventually: Eventually) -> None:
+    with servers.valkey() as server:
+        topology, heard = Topology(parse_address(server.url), name="test"), list[bool]()
+        topology.watch_connects(lambda: heard.append(True))
+        async with running(topology.serve()):
+            await topology.connected(10)
+            assert len(heard) == 1
+            await asyncio.to_thread(server.restart)
+            await eventually(lambda: len(heard) == 2)
