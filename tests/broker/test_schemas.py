@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 
 import fastavro
 import pytest
@@ -127,6 +128,17 @@ def test_what_is_no_schema_is_refused_with_a_reason(document: dict[str, object])
         compile_schema(SchemaType.JSON, document)
     assert 0 < len(refusal.value.reason) <= MAX_REASON_CHARS + 1
     assert "\n" not in refusal.value.reason
+
+
+def test_nothing_is_fetched() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/schema"
+        server.settimeout(0)
+        for document in ({"$schema": url}, {"$ref": url}, {"$id": url, "$ref": "other"}):
+            with pytest.raises(InvalidSchema):
+                compile_schema(SchemaType.JSON, document)
+            with pytest.raises(BlockingIOError):
+                server.accept()
 
 
 def test_an_avro_schema_is_checked_too() -> None:

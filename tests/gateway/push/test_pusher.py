@@ -33,6 +33,7 @@ class Alone:
         self.taken: list[str] = []
 
     async def run(self, name: str, work: Callable[[Any], Coroutine[object, object, object]]) -> None:
+        assert name not in self.running, "a node holds a duty once at a time"
         self.running.append(name)
         self.taken.append(name)
         try:
@@ -40,6 +41,8 @@ class Alone:
                 await work(self)
                 await asyncio.sleep(0.01)
         finally:
+            # Giving a duty back takes a while.
+            await asyncio.sleep(0.01)
             self.running.remove(name)
 
     def check(self) -> None: ...
