@@ -181,7 +181,11 @@ class Pair:
         epoch, cursor, held = client.hmget(keys.sub, "epoch", "cursor", "held")
         (group,) = [found for found in client.xinfo_groups(keys.log) if found["name"] == keys.group]
         assert group["last-delivered-id"] == (b"0-0" if cursor == b"-1" else epoch + b"-" + cursor)
-        records = {field for field in client.hkeys(keys.leases) if field.isdigit()}
+        leases = client.hgetall(keys.leases)
+        records = {field for field in leases if field.isdigit()}
+        assert sum(field.startswith(b"n") for field in leases) == int(held)
+        busy = {b"k" + leases[field].split(b":")[3] for field in records} - {b"k"}
+        assert {field for field in leases if field.startswith(b"k")} == busy
         waiting = {member for member in client.zrange(keys.due, 0, -1) if member != b"v"}
         found = client.xpending_range(keys.log, keys.group, "-", "+", 1000)
         assert {b"%016d" % int(one["message_id"].split(b"-")[1]) for one in found} == records
