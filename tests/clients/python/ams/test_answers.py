@@ -39,7 +39,8 @@ def test_a_status_of_a_balanced_call(route: str, status: int, kind: type[Excepti
     with pytest.raises(AmsServiceException) as caught:
         read_answer(status, ENVELOPE % status, route)
     assert type(caught.value) is kind
-    assert caught.value.code == status
+    assert (caught.value.code, caught.value.status) == (status, "S")
+    assert caught.value.msg == f"While trying the [{route}]: m"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429, 500, 502, 503, 504])

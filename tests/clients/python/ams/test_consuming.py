@@ -115,13 +115,29 @@ def test_retries_hold_for_the_ack_too(filled: ArgoMessagingService, stub: Stub, 
     assert len(stub.to(":pull")) == 1
 
 
+@pytest.mark.parametrize("status", [502, 504])
 @pytest.mark.parametrize("left", [0, 3])
-def test_an_ack_whose_answer_was_lost_loses_no_message(filled: ArgoMessagingService, stub: Stub, left: int) -> None:
-    stub.fail(":acknowledge", Fault(502, after=True))
-    assert [message.get_data() for message in filled.pullack_sub("s", 5 - left)] == [
-        str(number).encode() for number in range(5 - left)
-    ]
+def test_an_ack_whose_answer_was_lost_loses_no_message(
+    filled: ArgoMessagingService, stub: Stub, left: int, status: int
+) -> None:
+    stub.fail(":acknowledge", Fault(status, after=True))
+    numbers = range(5 - left)
+    assert [message.get_data() for message in filled.pullack_sub("s", 5 - left)] == [b"%d" % n for n in numbers]
     assert len(filled.pull_sub("s", 9)) == left
+    waits = [json.loads(seen.body)["returnImmediately"] for seen in stub.to(":pull")]
+    assert waits[:2] == ["false", "true"], "the second pull only looks"
+
+
+def test_messages_whose_ack_was_refused_are_not_returned(filled: ArgoMessagingService, stub: Stub) -> None:
+    """Another consumer has them: it moved the cursor in the meantime."""
+    stub.fail(":acknowledge", Fault(408, after=True))
+    assert [message.get_data() for message in filled.pullack_sub("s", 2)] == [b"2", b"3"]
+
+
+def test_a_pull_that_fails_is_raised(filled: ArgoMessagingService, stub: Stub) -> None:
+    stub.fail(":pull", Fault(404))
+    with pytest.raises(AmsServiceException):
+        filled.pullack_sub("s")
 
 
 def test_messages_are_returned_when_a_server_dies_at_their_ack(

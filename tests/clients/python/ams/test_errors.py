@@ -31,9 +31,9 @@ def test_a_code_or_status_of_another_type_counts_as_none() -> None:
 
 
 def test_a_connection_exception_names_its_cause() -> None:
-    assert AmsConnectionException(OSError("broken"), "sub_pull").msg == (
-        "While trying the [sub_pull]: OSError('broken')"
-    )
+    error = AmsConnectionException(OSError("broken"), "sub_pull")
+    assert error.msg == str(error) == "While trying the [sub_pull]: OSError('broken')"
+    assert error.args == (error.msg,)
 
 
 def test_a_message_exception_says_what_it_was_given() -> None:

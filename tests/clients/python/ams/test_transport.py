@@ -1,6 +1,7 @@
 """Connections: kept, broken, too slow, shared by threads, inherited by a child."""
 
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -147,6 +148,8 @@ def test_a_child_does_not_speak_over_its_parents_connections(pool: Pool, stub: S
     pool.exchange(server, STATUS)
     child = os.fork()
     if child == 0:
+        # A fork among threads may hang; then it dies of this.
+        signal.alarm(20)
         status = 1
         try:
             status = 0 if pool.exchange(server, STATUS).status == 200 else 1
