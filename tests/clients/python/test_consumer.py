@@ -1,6 +1,7 @@
 """What a consumer hands to the application, and what it gives back."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -84,6 +85,17 @@ async def test_closing_gives_back_what_was_not_taken(owner: Owner, consumer: Con
     assert owner.settled == [("nack", "p/s", "2.1-t", 0)]
     assert owner.closed == [consumer]
     assert not await consumer.wait()
+
+
+async def test_what_is_given_back_in_vain_is_no_error(owner: Owner, consumer: Consumer) -> None:
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    owner.outcome = LeaseLost()
+    consumer.push([lease(1)])
+    await consumer.close()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 async def test_its_end_is_raised_after_what_is_queued(owner: Owner, consumer: Consumer) -> None:

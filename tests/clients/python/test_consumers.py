@@ -58,6 +58,16 @@ async def test_a_lost_lease_is_raised(node) -> None:
             await delivery.ack()
 
 
+async def test_an_ack_that_nobody_waits_for_any_more_harms_nothing(node, until) -> None:
+    async with Client(node.url) as client, client.consume(WORK) as consumer:
+        node.deliver(WORK, 1, 2)
+        first, second = await take(consumer, 2)
+        first.ack().cancel()
+        await second.ack()
+        assert [frame["acks"] for frame in node.ops("ack")] == [["1.1-t", "2.1-t"]]
+        assert len(node.ops("attach")) == 1
+
+
 async def test_it_comes_back_and_settles_what_an_earlier_connection_brought(node, until) -> None:
     async with Client(node.url) as client, client.consume(WORK) as consumer:
         node.deliver(WORK, 1)

@@ -239,3 +239,29 @@ def test_the_end_of_the_client_ends_everything(attached: Side) -> None:
     error = Forbidden()
     assert attached.state.fail(error) == [Settled(ticket, error), Released(WORK, error)]
     assert attached.state.unanswered == 0
+
+
+def test_what_waits_for_its_time_goes_once_with_the_next_connection(attached: Side) -> None:
+    attached.settle("1.1-t")
+    attached.state.receive_refusal(attached.sent()[0]["id"], BUSY, 10.0)  # type: ignore[arg-type]
+    attached.reconnect()
+    assert [frame.get("acks") for frame in attached.sent()] == [None, ["1.1-t"]]
+    attached.state.poll(10.5)
+    assert attached.sent() == []
+
+
+def test_what_was_held_goes_before_what_came_later(attached: Side) -> None:
+    attached.settle("1.1-t")
+    attached.state.receive_refusal(attached.sent()[0]["id"], BUSY, 10.0)  # type: ignore[arg-type]
+    attached.settle("2.1-t")
+    attached.state.poll(10.5)
+    assert [frame["acks"] for frame in attached.sent()] == [["1.1-t", "2.1-t"]]
+
+
+def test_a_refusal_of_an_attach_that_was_taken_back_changes_nothing(side: Side) -> None:
+    side.state.attach(WORK, 5)
+    side.state.detach(WORK)
+    side.state.attach(WORK, 5)
+    first, _, second = side.sent()
+    assert side.state.receive_refusal(first["id"], Forbidden(), 0.0) == []  # type: ignore[arg-type]
+    assert side.attached(second["id"]) != []
