@@ -45,8 +45,8 @@ _TABLE = """
     registrations:new                                                                       SA RA
     registrations:accept registrations:decline registrations:show registrations:list        SA
     registrations:delete                                                                    SA
-    projects:list projects:create                                                           SA
-    projects:show projects:update projects:delete projects:metrics                          SA PA
+    projects:list projects:create projects:modifyLimits                                     SA
+    projects:show projects:update projects:delete projects:metrics projects:limits          SA PA
     members:list members:show members:create members:update members:add members:remove      SA PA
     topics:list topics:show topics:publish topics:metrics                                   SA PA PU
     topics:create topics:delete topics:acl topics:modifyAcl                                 SA PA

@@ -36,6 +36,7 @@ SCHEMA = {"uuid": "…", "name": "projects/default/schemas/order", "type": "json
 NEW_SCHEMA = {"type": "json", "schema": {"type": "object"}}
 PUSH = {"pushConfig": {"type": "http_endpoint", "pushEndpoint": "https://example.org/in"}}
 METRICS = {"metrics": [{"metric": "topic.number_of_messages", "timeseries": [{"timestamp": "…", "value": 42}]}]}
+LIMITS = {"topics": 100, "subscriptions": 100, "publishPerSecond": 1000, "retainedBytes": None}
 EMPTY: dict[str, object] = {}
 
 PAGE = ("pageSize", "pageToken")
@@ -215,6 +216,8 @@ OPERATIONS = (
     Operation("Projects", f"PUT {_P}", "Describe a project.", DESCRIPTION, PROJECT, (), (400,)),
     Operation("Projects", f"GET {_P}", "Show a project.", None, PROJECT),
     Operation("Projects", f"DELETE {_P}", "Delete a project with its topics and subscriptions."),
+    Operation("Projects", f"GET {_P}:limits", "Show what a project may have and do.", None, LIMITS),
+    Operation("Projects", f"POST {_P}:modifyLimits", "Change that, one by one.", LIMITS, LIMITS, (), (400,)),
     Operation("Projects", f"GET {_P}:metrics", "Count a project's resources and messages.", None, METRICS),
     Operation(
         "Members",

@@ -100,11 +100,20 @@ class Node:
         self.records = MemoryRecords(now_ms=now_ms)
         self.schemas = SchemaCatalog(self.records, monotonic=time.monotonic, new_id=lambda: str(uuid.uuid4()))
         self.publisher = Publisher(
-            self.store, self.catalog, observer=self.metrics, monotonic=time.monotonic, gate=self.schemas
+            self.store,
+            self.catalog,
+            observer=self.metrics,
+            monotonic=time.monotonic,
+            gate=self.schemas,
+            admit=self.catalog.admit,
         )
         waiting = Waiting(self.listening)
         self.subscriptions = Subscriptions(
-            self.store, DeadLetters(self.store, self.catalog), waiting, monotonic=time.monotonic
+            self.store,
+            DeadLetters(self.store, self.catalog),
+            waiting,
+            monotonic=time.monotonic,
+            limits_of=self.catalog.limits_of,
         )
         self.consumers = Consumers(self.subscriptions, waiting, monotonic=time.monotonic)
         self.pushes = Pushes(self.records, Vault(SECRET), new_id=lambda: str(uuid.uuid4()))
