@@ -36,6 +36,8 @@ class Stoppable:
         self._topology = topology
         self.stopped_at: float | None = None
         self.fails = False
+        self.delay = 0.0
+        """Seconds that an answer is on its way."""
 
     def monotonic(self) -> float:
         return time.monotonic() if self.stopped_at is None else self.stopped_at
@@ -50,7 +52,9 @@ class Stoppable:
             raise Unavailable
         while self.stopped_at is not None:
             await asyncio.sleep(0.01)
-        return await self._topology.run(script, keys, args, retry=retry)
+        answer = await self._topology.run(script, keys, args, retry=retry)
+        await asyncio.sleep(self.delay)
+        return answer
 
     async def execute(self, key: bytes, *command: bytes | str | int, retry: bool) -> object:
         return await self._topology.execute(key, *command, retry=retry)
@@ -181,6 +185,36 @@ async def test_an_owner_whose_lease_was_taken_away_hears_of_it_at_the_next_renew
             valkey.client.set(KEYS.duty("job"), b"somebody", px=10_000)
             await eventually(lambda: job.held is None, what="the end of the work")
             assert valkey.client.get(KEYS.duty("job")) == b"somebody", "not given back by one that does not hold it"
+
+
+async def test_a_lease_counts_from_the_question_not_from_the_answer(valkey: servers.Server, running: Running) -> None:
+    valkey.flush()
+    async with connected(valkey, running) as topology:
+        slow = Stoppable(topology)
+        slow.delay = LEASE_SECONDS / 4
+        async with duties(slow).hold("job") as held:
+            assert held.until <= time.monotonic() + LEASE_SECONDS - slow.delay
+            first = held.until
+            while held.until == first:
+                await asyncio.sleep(0.001)
+            assert held.until <= time.monotonic() + LEASE_SECONDS - slow.delay
+
+
+async def test_a_renewal_that_comes_too_late_revives_nothing(valkey: servers.Server, running: Running) -> None:
+    valkey.flush()
+    async with connected(valkey, running) as topology:
+        slow = Stoppable(topology)
+        with pytest.raises(DutyLost):
+            async with duties(slow).hold("job") as held:
+                slow.delay = LEASE_SECONDS
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    # Work that takes its time to end must not find itself the owner again.
+                    deadline = time.monotonic() + 2 * LEASE_SECONDS
+                    while time.monotonic() < deadline:
+                        assert not held.is_ours
+                        await asyncio.sleep(0.01)
 
 
 async def test_a_lease_that_ran_out_is_not_renewed(valkey: servers.Server, running: Running) -> None:

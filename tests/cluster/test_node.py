@@ -161,6 +161,24 @@ async def test_a_lease_that_was_taken_is_not_put_up_again(
             assert not valkey.client.hexists(LEASES, old)
 
 
+async def test_a_node_that_stood_still_does_not_take_an_absent_lease_for_lost(
+    valkey: servers.Server, running: Running, eventually: Eventually
+) -> None:
+    """Survivors may have taken it, cleared everything away, and forgotten the node."""
+    valkey.flush()
+    skipped = 0.0
+    async with connected(valkey, running) as topology:
+        a, evicted = node(topology, "a", monotonic=lambda: time.monotonic() + skipped), list[str]()
+        a.on_evicted.append(lambda: evicted.append(a.id))
+        async with running(a.serve()):
+            await eventually(lambda: names(a) == ["a"])
+            old = a.id
+            valkey.client.delete(LEASES)
+            skipped = 2 * LEASE_SECONDS
+            await eventually(lambda: evicted == [old])
+            await eventually(lambda: a.is_certain and a.id != old)
+
+
 async def test_one_that_stirs_in_the_last_moment_keeps_its_lease(valkey: servers.Server, running: Running) -> None:
     valkey.flush()
     async with connected(valkey, running) as topology:
