@@ -189,7 +189,8 @@ class AmsHttpRequests:
     def _http_request(self, method: str, target: str, body: Body, route_name: str, options: Options) -> HttpRequest:
         headers = {**options.headers, "Accept": "application/json"}
         if route_name != "auth_x509":
-            headers["x-api-key"] = self.token
+            # The attribute may be set to anything, and http.client's error would show it.
+            headers["x-api-key"] = _checked(self.token)
         if body is not None or method in ("POST", "PUT"):
             headers.setdefault("Content-Type", "application/json")
         if options.query:

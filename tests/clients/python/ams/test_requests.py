@@ -48,9 +48,13 @@ def test_a_token_that_is_replaced_holds_from_the_next_call_on(ams: ArgoMessaging
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "ключ"])
 def test_a_token_that_cannot_stand_in_a_header_is_refused_unnamed(token: str) -> None:
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match="printable ASCII") as refused:
         AmsHttpRequests("host", 8443, token=token)
     assert token not in str(refused.value)
+    requests = AmsHttpRequests("host", 8443, token="good")
+    requests.token = token
+    with pytest.raises(ValueError, match="printable ASCII"):
+        requests.do_get("https://host/v1/status", "api_status")
 
 
 def test_names_are_quoted(ams: ArgoMessagingService, stub: Stub) -> None:
