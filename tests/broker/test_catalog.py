@@ -450,8 +450,9 @@ async def test_a_project_that_keeps_too_much_publishes_no_more_until_it_keeps_le
     await house.catalog.learn_limits()
     with pytest.raises(LimitExceeded):
         house.catalog.admit(ORDERS, 1)
-    # Asked in between, it is as full as when it was counted.
+    # Asked or changed in between, it is as full as when it was counted.
     await house.catalog.project(SHOP)
+    await house.catalog.configure_project(a_project(limits=ProjectLimits(retained_bytes=101, publish_per_second=9)))
     with pytest.raises(LimitExceeded):
         house.catalog.admit(ORDERS, 1)
     await house.catalog.configure_topic(ORDERS, Retention(max_messages=1))
