@@ -6,6 +6,7 @@ whose attempts are used up. Rights were checked by the caller.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Protocol
 
 from broker.acks import AckId, ack_of, check_kind, parse_acks
 from broker.deadletters import DeadLetters
-from broker.errors import InvalidRequest, LimitExceeded, OutOfBounds, UnknownTopic, WrongKind
+from broker.errors import HeadraceError, InvalidRequest, LimitExceeded, OutOfBounds, UnknownTopic, WrongKind
 from broker.messages import Entry
 from broker.names import ProjectName, SubscriptionName, TopicName, project_of, shown
 from broker.ports import FromTime
@@ -47,6 +48,8 @@ from broker.store.subscriptions import (
     SubscriptionStore,
 )
 from broker.waiting import Waiting
+
+log = logging.getLogger(__name__)
 
 PULL_BYTES = 8 * 1024 * 1024
 """Envelope bytes of one pull (one larger message goes alone): bounds the answer and the script's time."""
@@ -258,10 +261,16 @@ class Subscriptions:
         return replace(leased, leases=deliverable, trimmed=trimmed, restarted=restarted)
 
     async def _bury(self, name: SubscriptionName, leased: Leased, spent: Sequence[Lease]) -> None:
-        into, topic = leased.settings.dead_letter_topic, (await self._recall(name)).topic
-        if into is not None:
+        """Never raises: what was leased beside these is to be delivered. They come again when their leases end."""
+        into = leased.settings.dead_letter_topic
+        if into is None:
+            return
+        try:
+            topic = (await self._recall(name)).topic
             settlements = await self._dead_letters.bury(spent, into=into, topic=topic, subscription=name)
             await self._store.settle(name, settlements)
+        except HeadraceError as refusal:
+            log.warning("buried messages could not be settled", extra={"subscription": name, "reason": refusal.code})
 
     # Settling.
 

@@ -8,10 +8,10 @@ from subscribing import DEAD, MAIL, ORDERS, Shop, texts
 from broker.deadletters import RETRY_MS, DeadLetters
 from broker.errors import HeadraceError, Unavailable, UnknownTopic
 from broker.messages import MAX_ENVELOPE_BYTES
-from broker.names import TopicName
+from broker.names import SubscriptionName, TopicName
 from broker.store.base import AppendOutcome, AppendRequest
 from broker.store.memory import MemoryStore
-from broker.store.subscriptions import Ack, Lease, Nack, Settlement
+from broker.store.subscriptions import Ack, Lease, Nack, Settled, Settlement
 
 
 class Troubled(MemoryStore):
@@ -19,6 +19,8 @@ class Troubled(MemoryStore):
 
     trouble: HeadraceError | None = None
     is_lossy = False
+    is_deaf = False
+    """Refuses to settle."""
 
     async def append(self, topic: TopicName, requests: Sequence[AppendRequest]) -> list[AppendOutcome]:
         if topic == DEAD and self.trouble is not None and not self.is_lossy:
@@ -27,6 +29,11 @@ class Troubled(MemoryStore):
         if topic == DEAD and self.trouble is not None:
             raise self.trouble
         return outcomes
+
+    async def settle(self, name: SubscriptionName, settlements: Sequence[Settlement]) -> list[Settled]:
+        if self.is_deaf:
+            raise Unavailable
+        return await super().settle(name, settlements)
 
 
 @pytest.fixture
@@ -105,6 +112,21 @@ async def test_good_messages_go_on_while_the_grave_is_closed(shop: Shop) -> None
     shop.now_ms += 10_000
     await shop.say("good")
     assert texts(await shop.pull()) == ["good"]
+
+
+async def test_what_was_leased_beside_is_delivered_when_the_ack_of_a_buried_one_fails(shop: Shop) -> None:
+    assert isinstance(shop.store, Troubled)
+    await spend(shop, "bad")
+    shop.now_ms += 10_000
+    await shop.say("good")
+    shop.store.is_deaf = True
+    assert texts(await shop.pull()) == ["good"]
+    shop.store.is_deaf = False
+    shop.now_ms += 9_999
+    assert await shop.pull() == ()
+    shop.now_ms += 1
+    await shop.pull()
+    assert [message.payload for message in await shop.dead()] == [b"bad", b"good"]
 
 
 async def test_a_topic_that_was_deleted_is_made_again_where_use_does_that(shop: Shop) -> None:
