@@ -132,3 +132,17 @@ def test_a_deleted_users_socket_is_closed_also_after_a_hello(two: tuple[Node, No
 def test_a_token_that_is_not_known_opens_no_socket(two: tuple[Node, Node]) -> None:
     with pytest.raises(InvalidStatus, match="401"), socket(two[0], "0" * 64):
         pass
+
+
+def test_a_secret_key_is_changed_and_tokens_stay_readable() -> None:
+    old, new = "0123456789abcdef" * 4, "fedcba9876543210" * 4
+    with servers.valkey() as server:
+        with nodes.on(server, count=1, env={"HEADRACE_SECRET_KEY": old}) as (before,):
+            ann = Argo(before)("POST", "/users/ann", {})
+        with nodes.on(server, count=1, env={"HEADRACE_SECRET_KEY": new, "HEADRACE_SECRET_KEY_OLD": old}) as (during,):
+            assert Argo(during)("GET", "/users/ann") == ann
+            servers.eventually(lambda: "secrets sealed under the new key" in during.log, what="the round of sealing")
+            assert old not in during.log
+        with nodes.on(server, count=1, env={"HEADRACE_SECRET_KEY": new}) as (after,):
+            assert Argo(after)("GET", "/users/ann") == ann
+            assert Argo(after, ann["token"])("GET", "/users/profile") == ann
