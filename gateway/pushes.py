@@ -128,13 +128,15 @@ class Pushes:
 
     async def delete(self, name: SubscriptionName, *, created_ms: int) -> None:
         """Remove the configuration of the subscription that was created then; a later one's stays."""
-        record = await self._records.get(EVERYWHERE, CONFIGS, name)
-        found = self._open(name, record) if record is not None else None
-        if record is None or (found is not None and found.created_ms > created_ms):
-            return
-        if not await self._commit(name, record, None):
-            raise Unavailable("Others change the same configuration at the same time.", retry_ms=RETRY_MS)
-        await self.refresh()
+        for _ in range(ATTEMPTS):
+            record = await self._records.get(EVERYWHERE, CONFIGS, name)
+            found = self._open(name, record) if record is not None else None
+            if record is None or (found is not None and found.created_ms > created_ms):
+                return
+            if await self._commit(name, record, None):
+                await self.refresh()
+                return
+        raise Unavailable("Others change the same configuration at the same time.", retry_ms=RETRY_MS)
 
     async def reseal(self) -> int:
         """Seal again what an older key sealed, and return how many configurations that were."""
@@ -150,13 +152,12 @@ class Pushes:
 
     async def _commit(self, name: SubscriptionName, before: bytes | None, after: bytes | None) -> bool:
         version = await self._records.get(EVERYWHERE, VERSION, VERSION_ID)
+        status = await self._records.get(EVERYWHERE, STATUSES, name)
         changes = [
             Change(CONFIGS, name, before, after),
             Change(VERSION, VERSION_ID, version, self._new_id().encode()),
+            Change(STATUSES, name, status, None),
         ]
-        status = await self._records.get(EVERYWHERE, STATUSES, name)
-        if status is not None:
-            changes.append(Change(STATUSES, name, status, None))
         return await self._records.commit(EVERYWHERE, changes)
 
     # How it goes.
@@ -167,9 +168,12 @@ class Pushes:
         return found.decode() if found is not None else ""
 
     async def report(self, name: SubscriptionName, status: str) -> None:
-        """Keep the status; another's at the same time may win."""
+        """Keep the status, unless the configuration is gone; another's at the same time may win."""
         before = await self._records.get(EVERYWHERE, STATUSES, name)
-        await self._records.commit(EVERYWHERE, [Change(STATUSES, name, before, status.encode())])
+        config = await self._records.get(EVERYWHERE, CONFIGS, name)
+        if config is not None:
+            held = Change(CONFIGS, name, config, config)
+            await self._records.commit(EVERYWHERE, [held, Change(STATUSES, name, before, status.encode())])
 
     # What this node knows.
 

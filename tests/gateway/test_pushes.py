@@ -192,3 +192,34 @@ async def test_a_status_lasts_until_the_configuration_changes(pushes: Pushes, re
     await pushes.report(NAME, "it is well")
     await pushes.delete(NAME, created_ms=5)
     assert not await records.all(EVERYWHERE, STATUSES)
+
+
+async def test_of_a_configuration_that_is_gone_no_status_stays(pushes: Pushes, records: MemoryRecords) -> None:
+    await put(pushes, HTTP)
+    await pushes.delete(NAME, created_ms=5)
+    await pushes.report(NAME, "too late")
+    assert not await records.all(EVERYWHERE, STATUSES)
+
+
+async def test_a_deletion_that_a_report_got_in_the_way_of_is_made_anew(pushes: Pushes, records: MemoryRecords) -> None:
+    await put(pushes, HTTP)
+    commit = records.commit
+
+    async def rival(space: object, changes: object) -> bool:
+        records.commit = commit  # type: ignore[method-assign]
+        await pushes.report(NAME, "in between")
+        return await commit(space, changes)  # type: ignore[arg-type]
+
+    records.commit = rival  # type: ignore[method-assign]
+    await pushes.delete(NAME, created_ms=5)
+    assert pushes.known == {}
+    assert not await records.all(EVERYWHERE, STATUSES)
+
+
+async def test_what_an_older_key_sealed_is_sealed_again(pushes: Pushes, records: MemoryRecords) -> None:
+    await put(pushes, HTTP)
+    newer = Secret("the key that follows")
+    rotating = Pushes(records, Vault(newer, old=KEY), new_id=lambda: "id")
+    assert await rotating.reseal() == 1
+    assert await rotating.reseal() == 0
+    assert await node(records, newer).get(NAME, created_ms=5) == HTTP
