@@ -55,6 +55,7 @@ class MemoryLog:
     def count(self, first: int, before_ms: int) -> None:
         """Note an append that began at offset `first`; the one before was at `before_ms`."""
         if self.next_offset == first:
+            self.time_ms = before_ms
             return
         self.previous_ms, self.batch = before_ms, self.next_offset - first
         if day_of(self.time_ms) != day_of(before_ms):

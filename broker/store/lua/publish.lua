@@ -164,7 +164,9 @@ if fields > 0 then
   end
   once = queue.changed and queue_text() or once
 end
-redis.call('HSET', KEYS[2], 'next', int(next_offset), 'time', time_text, 'bytes', int(meta[5] + bytes), 'once', once)
+-- A call that appends nothing is no publish: it moves no time.
+redis.call('HSET', KEYS[2], 'next', int(next_offset), 'time', #sizes > 0 and time_text or meta[4],
+  'bytes', int(meta[5] + bytes), 'once', once)
 if bytes > 0 then
   -- What `traffic` tells: a day's first offset is written once, so that days are counted without counting.
   local day = math.floor(time / DAY_MS)

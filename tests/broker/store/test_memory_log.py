@@ -36,11 +36,12 @@ def test_another_primary_begins_an_epoch_at_the_logs_end() -> None:
 
 def test_a_mark_is_set_where_a_day_begins() -> None:
     log = log_with()
-    for time_ms, count in ((5, 2), (6, 1), (DAY_MS, 3), (DAY_MS + 1, 0), (3 * DAY_MS, 1)):
+    for time_ms, count in ((5, 2), (6, 1), (DAY_MS, 3), (2 * DAY_MS, 0), (2 * DAY_MS + 1, 1), (3 * DAY_MS, 1)):
         before_ms, first = log.time_ms, log.next_offset
         log.time_ms = time_ms
         for _ in range(count):
             log.add(time_ms, b"x")
         log.count(first, before_ms)
-    assert log.marks == {1: 3, 3: 6}
-    assert (log.previous_ms, log.batch, log.written) == (DAY_MS + 1, 1, 7)
+    # A call that appended nothing at the second day's beginning does not hide its first message.
+    assert log.marks == {1: 3, 2: 6, 3: 7}
+    assert (log.previous_ms, log.batch, log.written) == (2 * DAY_MS + 1, 1, 8)

@@ -1,5 +1,6 @@
 """What every store tells of a topic's traffic: exact, whatever was trimmed, repeated or deleted."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,8 @@ async def test_a_repeated_publish_and_a_trim_change_nothing(store: Store) -> Non
     await store.create_topic(TOPIC, NOTHING)
     await store.append(TOPIC, [keyed("k", "a")])
     before = await store.traffic(TOPIC)
+    while time.time_ns() // 1_000_000 <= before.last_ms:
+        pass
     await store.append(TOPIC, [keyed("k", "a")])
     await store.trim(TOPIC, replace(EVERYTHING, max_messages=0))
     assert await store.traffic(TOPIC) == before
