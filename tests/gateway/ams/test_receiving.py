@@ -12,6 +12,7 @@ from gateway.ams.receiving import (
     MAX_PULL_MESSAGES,
     PullOptions,
     ack_prefix,
+    acks_of,
     read_ack_ids,
     read_integer,
     read_pull,
@@ -125,6 +126,19 @@ def test_ack_ids_may_be_absent_but_not_another_type() -> None:
     assert read_ack_ids(b"{}") is None
     with pytest.raises(InvalidRequest):
         read_ack_ids(b'{"ackIds":"a"}')
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1])
+def test_an_integer_has_64_bits(number: int) -> None:
+    with pytest.raises(InvalidRequest):
+        read_integer(b'{"offset":%d}' % number, "offset")
+    assert read_integer(b'{"Offset":%d}' % (2**63 - 1), "offset") == 2**63 - 1
+
+
+def test_acks_need_an_id() -> None:
+    assert acks_of(["projects/p/subscriptions/s:1"], "p", "s") == ["1"]
+    with pytest.raises(InvalidRequest):
+        acks_of([], "p", "s")
 
 
 @pytest.mark.parametrize(
