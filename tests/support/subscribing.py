@@ -19,7 +19,7 @@ from broker.waiting import Waiting
 ORDERS = TopicName("default/orders")
 DEAD = TopicName("default/dead")
 MAIL = SubscriptionName("default/mail")
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 15.0
 
 
 class Shop:
