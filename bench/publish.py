@@ -25,7 +25,7 @@ SCRIPT_TOPIC = "default/bench/script"
 HTTP_TOPIC = "default/bench"
 WINDOW = 1000
 """Publishes in flight over one realtime connection; below what a node allows."""
-HTTP_CONNECTIONS = 32
+HTTP_CONNECTIONS = 64
 PIPELINE = 100
 """Script calls in one write of the reference."""
 

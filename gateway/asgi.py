@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from broker.errors import Forbidden, InvalidRequest, TooLarge, Unauthorized
 from broker.rights import Principal
 from gateway.auth import Authenticator
+from gateway.streams import EXTENSION, StreamHost
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -112,6 +113,14 @@ async def read_body(receive: Receive, *, max_bytes: int) -> bytes:
     if size > max_bytes:
         raise TooLarge(f"The body has more than {max_bytes} bytes.")
     return b"".join(parts)
+
+
+def answered_at_once(scope: Scope, answer: Answer) -> bool:
+    """Write the whole answer past `send` where the server is ours; a page's answer gets more headers on its way."""
+    host: StreamHost | None = scope.get("extensions", {}).get(EXTENSION)
+    if host is None or any(name == b"origin" for name, _ in scope["headers"]):
+        return False
+    return host.answer(answer.status, (JSON_TYPE, *answer.headers), answer.body)
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

@@ -267,6 +267,27 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(MALFORMED)
 
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """One write where uvicorn's `send` makes two and matches every header: a fifth of a lean route's time."""
+        cycle = self.running
+        if cycle is None or cycle.response_started or cycle.disconnected or self.flow.write_paused:
+            return False
+        if self.gone or self.transport.is_closing() or cycle.scope["method"] == "HEAD":
+            return False
+        lines = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            lines += [name, b": ", value, b"\r\n"]
+        close = b"" if cycle.keep_alive else b"connection: close\r\n"
+        lines += [b"content-length: %d\r\n" % len(body), close, b"\r\n", body]
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        self.transport.write(b"".join(lines))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
     # Streams: `gateway.streams.StreamHost`.
 
     def attach(self, listener: StreamListener) -> None:

@@ -48,6 +48,7 @@ from gateway.asgi import (
     Receive,
     Scope,
     Send,
+    answered_at_once,
     headers_of,
     permitted,
     principal_of,
@@ -90,7 +91,8 @@ class ArgoApp:
         except Exception:
             log.exception("a request failed")
             answer = errors.backend_error()
-        await send_answer(send, answer)
+        if not answered_at_once(scope, answer):
+            await send_answer(send, answer)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path: bytes = scope["raw_path"]

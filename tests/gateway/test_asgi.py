@@ -12,10 +12,12 @@ from broker.rights import Principal
 from broker.store.records_memory import MemoryRecords
 from broker.users import UserChange
 from gateway.asgi import (
+    JSON_TYPE,
     MAX_QUERY_FIELDS,
     MAX_TOKEN_CHARS,
     Answer,
     PeerGone,
+    answered_at_once,
     headers_of,
     permitted,
     principal_of,
@@ -27,6 +29,7 @@ from gateway.asgi import (
 )
 from gateway.auth import Authenticator
 from gateway.config import Auth, Config, Secret
+from gateway.streams import EXTENSION
 from gateway.vault import Vault
 
 
@@ -104,6 +107,27 @@ async def test_a_larger_body_is_refused(parts: tuple[bytes, ...]) -> None:
 async def test_a_peer_that_leaves_is_not_answered(parts: tuple[bytes, ...]) -> None:
     with pytest.raises(PeerGone):
         await read_body(body_in(*parts, gone=True), max_bytes=100)
+
+
+class Host:
+    """The part of the HTTP protocol that writes whole answers."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[Any, ...]] = []
+
+    def answer(self, *answer: Any) -> bool:
+        self.answers.append(answer)
+        return True
+
+
+def test_an_answer_goes_past_send_unless_a_page_asked() -> None:
+    host, answer = Host(), Answer(200, b"{}", [(b"x", b"y")])
+    scope: dict[str, Any] = {"headers": [(b"host", b"a")], "extensions": {EXTENSION: host}}
+    assert answered_at_once(scope, answer)
+    assert host.answers == [(200, (JSON_TYPE, (b"x", b"y")), b"{}")]
+    assert not answered_at_once({**scope, "headers": [(b"origin", b"http://a")]}, answer)
+    assert not answered_at_once({"headers": []}, answer), "another server"
+    assert len(host.answers) == 1
 
 
 async def test_an_answer_has_its_type_and_length() -> None:

@@ -39,7 +39,10 @@ LARGE_BYTES = 24_000_000
 
 
 class Echo:
-    """Answers with the length of the body; `/slow` and `/deaf` wait until let go, `/deaf` does not look at the body."""
+    """Answers with the length of the body; `/slow` and `/deaf` wait until let go, `/deaf` does not look at the body.
+
+    `/once` is answered in one write, where the protocol takes that.
+    """
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -60,6 +63,8 @@ class Echo:
             if not event["more_body"]:
                 break
         body = b"%d" % size if scope["path"] != "/large" else b"x" * LARGE_BYTES
+        if scope["path"] == "/once" and scope["extensions"][EXTENSION].answer(200, [(b"x-once", b"1")], body):
+            return
         headers = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -283,6 +288,33 @@ async def test_pipelined_requests_are_answered_in_order(quick: Served, echo: Ech
     await eventually(lambda: echo.started == ["/slow"])
     echo.go.set()
     assert [(await peer.read_response())[2] for _ in range(4)] == [b"0", b"1", b"2", b"3"]
+
+
+async def test_an_answer_in_one_write_is_like_any_other(quick: Served) -> None:
+    peer = await quick.connect()
+    for _ in range(2):
+        await peer.send(b"POST /once HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc" + b"GET /slower HTTP/1.1\r\n\r\n")
+        status, headers, body = await peer.read_response()
+        assert (status, headers["x-once"], headers["content-length"], body) == (200, "1", "1", b"3")
+        assert "date" in headers and "connection" not in headers
+        assert (await peer.read_response())[2] == b"0"
+
+
+async def test_an_answer_in_one_write_closes_where_it_must(quick: Served) -> None:
+    for line in (b"GET /once HTTP/1.0", b"GET /once HTTP/1.1\r\nConnection: close"):
+        peer = await quick.connect()
+        await peer.send(line + b"\r\n\r\n")
+        status, headers, body = await peer.read_response()
+        assert (status, headers["connection"], body) == (200, "close", b"0")
+        assert await peer.is_closed()
+
+
+async def test_an_answer_to_head_is_left_to_send(quick: Served) -> None:
+    peer = await quick.connect()
+    await peer.send(b"HEAD /once HTTP/1.1\r\n\r\nGET /once HTTP/1.1\r\n\r\n")
+    head = await asyncio.wait_for(peer.reader.readuntil(b"\r\n\r\n"), 5)
+    assert b"x-once" not in head
+    assert (await peer.read_response())[2] == b"0", "no body behind the answer to HEAD"
 
 
 async def test_byte_by_byte_requests_are_whole(echo: Echo) -> None:
