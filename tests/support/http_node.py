@@ -59,7 +59,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def token(*, publish: tuple[str, ...] = (), subscribe: tuple[str, ...] = (), seconds: int = 600) -> str:
+def token(*, publish: tuple[str, ...] = (), subscribe: tuple[str, ...] = (), seconds: int = 24 * 3600) -> str:
     """Return a JWT that the nodes of `Node` accept."""
     return mint(
         SECRET, subject="tester", publish=publish, subscribe=subscribe, lifetime_seconds=seconds, now_ms=now_ms()
