@@ -9,7 +9,7 @@ ever logged: its URL may hold a token.
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Any, ClassVar
 
@@ -32,6 +32,9 @@ from gateway.reception import (
     Refusal,
 )
 from gateway.streams import EXTENSION, StreamConnection, StreamListener
+
+CLOSE = (b"connection", b"close")
+CHUNKED = (b"transfer-encoding", b"chunked")
 
 MAX_URL_BYTES = 16_384
 """A long topic name and a JWT in the query fit."""
@@ -274,15 +277,12 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         if self.gone or self.transport.is_closing() or cycle.scope["method"] == "HEAD":
             return False
-        lines = [STATUS_LINE[status]]
-        for name, value in (*cycle.default_headers, *headers):
-            lines += [name, b": ", value, b"\r\n"]
-        close = b"" if cycle.keep_alive else b"connection: close\r\n"
-        lines += [b"content-length: %d\r\n" % len(body), close, b"\r\n", body]
+        length = (b"content-length", b"%d" % len(body))
+        ending = () if cycle.keep_alive else (CLOSE,)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
-        self.transport.write(b"".join(lines))
+        self.transport.write(_head(status, (*cycle.default_headers, *headers, length, *ending)) + body)
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
@@ -315,7 +315,9 @@ class HttpProtocol(HttpToolsProtocol):
         transport.set_protocol(stream)
         high = self.bounds.high_water_bytes
         transport.set_write_buffer_limits(high=high, low=high // 4)
-        transport.write(_stream_head(self.server_state.default_headers, headers, chunked=chunked) + first)
+        coding = (CHUNKED,) if chunked else ()
+        # The socket's request state is gone, so nothing can follow the stream on it.
+        transport.write(_head(200, (*self.server_state.default_headers, *headers, *coding, CLOSE)) + first)
         self._extensions = {}
         if self.stopping:
             asyncio.get_running_loop().call_soon(stream.shutdown)
@@ -384,14 +386,10 @@ def _declared_length(headers: Sequence[tuple[bytes, bytes]]) -> int:
     return 0
 
 
-def _stream_head(
-    default_headers: Sequence[tuple[bytes, bytes]], headers: Sequence[tuple[bytes, bytes]], *, chunked: bool
-) -> bytes:
-    lines = [STATUS_LINE[200]]
-    for name, value in (*default_headers, *headers):
+def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return status line and headers, the empty line included."""
+    lines = [STATUS_LINE[status]]
+    for name, value in headers:
         lines += [name, b": ", value, b"\r\n"]
-    if chunked:
-        lines.append(b"transfer-encoding: chunked\r\n")
-    # The socket's request state is gone, so nothing can follow the stream on it.
-    lines.append(b"connection: close\r\n\r\n")
+    lines.append(b"\r\n")
     return b"".join(lines)

@@ -1,15 +1,13 @@
 """`headrace subscriptions consume`: print what a shared subscription delivers, and ack it once it is written."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.commands.connecting import connected
-from gateway.commands.following import forget_output, json_line_of, line_of, writer
+from gateway.commands.following import json_line_of, line_of, to_output
 from gateway.commands.target import Target
-from gateway.commands.terminal import FAILED, note
-from headrace import Client, Consumer, Delivery, HeadraceError, LeaseLost
+from gateway.commands.terminal import note
+from headrace import Client, Consumer, Delivery, LeaseLost
 
 MAX_BATCH = 512
 """Deliveries in one write."""
@@ -52,14 +50,6 @@ async def _ack(deliveries: Sequence[Delivery]) -> None:
 
 async def run(target: Target, request: Request) -> int:
     """Consume to standard output; returns the exit status."""
-    try:
-        async with connected(target) as client:
-            if sys.stdout.isatty():
-                note(f"headrace: consuming {request.subscription}, Ctrl-C ends")
-            await consume(client, request, writer(sys.stdout.buffer))
-    except BrokenPipeError:
-        forget_output()
-    except HeadraceError as error:
-        note(f"headrace: {error}")
-        return FAILED
-    return 0
+    return await to_output(
+        target, f"consuming {request.subscription}", lambda client, write: consume(client, request, write)
+    )

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -114,11 +114,18 @@ async def follow(client: Client, request: Request, write: Callable[[bytes], None
 
 async def run(target: Target, request: Request) -> int:
     """Follow and print to standard output; returns the exit status."""
+    return await to_output(target, f"following {request.topic}", lambda client, write: follow(client, request, write))
+
+
+async def to_output(
+    target: Target, doing: str, work: Callable[[Client, Callable[[bytes], None]], Awaitable[None]]
+) -> int:
+    """Connect and let `work` write to standard output; returns the exit status. `doing` is told on a terminal."""
     try:
         async with connected(target) as client:
             if sys.stdout.isatty():
-                note(f"headrace: following {request.topic}, Ctrl-C ends")
-            await follow(client, request, writer(sys.stdout.buffer))
+                note(f"headrace: {doing}, Ctrl-C ends")
+            await work(client, writer(sys.stdout.buffer))
     except BrokenPipeError:
         forget_output()
     except HeadraceError as error:
