@@ -37,33 +37,27 @@ from cluster.duties import Duties
 from cluster.engine import Engine, EngineError
 from cluster.probe import Probe
 from cluster.topology import Topology
-from gateway import app, logs
-from gateway.ams import routes as ams
 from gateway.ams.receiving import message_document, zulu
 from gateway.auth import Authenticator
 from gateway.config import Config
 from gateway.context import Context
-from gateway.handshake import Front
+from gateway.faces import Loop, faces
 from gateway.health import Health, Readiness
-from gateway.http import http_protocol
 from gateway.metrics import Metrics
 from gateway.options import Secret
 from gateway.outgoing import Outgoing
-from gateway.peers import RETENTION, Peers
+from gateway.peers import RETENTION
 from gateway.peers import build as build_peers
 from gateway.push.pusher import Pusher
 from gateway.push.worker import Services
 from gateway.pushes import Pushes
 from gateway.realtime import endpoint as realtime
-from gateway.reception import bounds_of
 from gateway.reloading import Reloading
 from gateway.rotation import seal_again
 from gateway.server import Parts, Stop, run
 from gateway.session import Census
-from gateway.sse import endpoint as sse
-from gateway.tls import CertificateError, Tls
+from gateway.tls import CertificateError
 from gateway.vault import Vault
-from gateway.x509 import CertificateFiles, TokenService
 
 log = logging.getLogger("gateway")
 
@@ -74,8 +68,6 @@ MISCONFIGURED = 2
 
 NAME_BYTES = 3
 """Of a generated node name, in hexadecimal digits behind `node-`."""
-
-Loop = Callable[[], Coroutine[object, object, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,74 +254,6 @@ def push_loops(context: Context, duties: Duties) -> dict[str, Loop]:
         monotonic=time.monotonic,
     )
     return {"pushes": context.pushes.run, "push": Pusher(services, duties).run}
-
-
-def x509_loops(context: Context) -> dict[str, Loop]:
-    """Give tokens for client certificates on a port of its own, where the operator asked for one."""
-    config, chosen = context.config, context.config.x509
-    if not chosen.port:
-        return {}
-    files = CertificateFiles(
-        certificate=Path(config.tls_cert),
-        key=Path(config.tls_key),
-        authorities=Path(chosen.authorities),
-        revoked=Path(chosen.revoked) if chosen.revoked else None,
-    )
-    service = TokenService(
-        context.accounts,
-        files,
-        bindings=Path(chosen.bindings),
-        hosts=chosen.hosts,
-        host=config.host,
-        port=chosen.port,
-    )
-    return {"x509": service.serve}
-
-
-def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers) -> Parts:
-    """Put the rooms in front of a node's services."""
-    config, limits, metrics = context.config, context.config.limits, context.metrics
-    tls = Tls(Path(config.tls_cert), Path(config.tls_key)) if config.tls_cert else None
-    if tls:
-        loops = {**loops, "tls": tls.serve}
-        loops |= x509_loops(context)
-    front = realtime.front(context, census=census)
-    peers.attend(front)
-
-    def on_draining() -> None:
-        health.draining = metrics.draining = True
-        peers.on_draining()
-
-    return Parts(
-        app=app.build(
-            ams=ams.build(context), sse=sse.build(context), health=health, metrics=metrics, origins=context.auth
-        ),
-        http=http_protocol(bounds_of(limits), census, metrics),
-        websocket=front.protocol_class(),
-        metrics=metrics,
-        loops=loops,
-        drain=lambda: _drain(context.publisher, front, peers),
-        on_draining=on_draining,
-        tls=tls,
-        apply=lambda config: _apply(config, context, peers, tls),
-    )
-
-
-def _apply(config: Config, context: Context, peers: Peers, tls: Tls | None) -> None:
-    """Put the live options of `config` into force: those of `gateway.reloading.LIVE`."""
-    logs.set_level(config.log.level.value.upper())
-    context.auth.reconfigure(config)
-    context.catalog.reconfigure(config.catalog_defaults)
-    peers.reconfigure(config)
-    if tls and config.tls_cert and config.tls_key:
-        tls.use(Path(config.tls_cert), Path(config.tls_key))
-
-
-async def _drain(publisher: Publisher, front: Front, peers: Peers) -> None:
-    """Answer the publishes in flight, give back duties, close the sockets with 1012, leave. All are bounded."""
-    await asyncio.gather(publisher.drain(), peers.give_back())
-    await front.drain()
-    await peers.leave()
 
 
 def wall_ms() -> int:

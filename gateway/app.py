@@ -1,11 +1,13 @@
 """The node's ASGI application: a lean dispatcher in front of FastAPI.
 
-A FastAPI route costs four times a bare ASGI call (DESIGN 7), so everything under `/v1` goes straight to its
-room; pages, health, metrics and the reference are FastAPI's. The dispatcher also holds the one rule that all rooms
-share: a browser page of a foreign origin is refused, one of an allowed origin gets its CORS headers. There is no
-lifespan protocol here: `gateway.server` starts and ends what the node needs.
+A FastAPI route costs four times a bare ASGI call (DESIGN 7), so everything under `/v1` goes straight to its room, and
+so does what another room claims; pages, health, metrics and the reference are FastAPI's. The dispatcher also holds the
+one rule that the rooms of `/v1` share: a browser page of a foreign origin is refused, one of an allowed origin gets its
+CORS headers. There is no lifespan protocol here: `gateway.server` starts and ends what the node needs.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
@@ -33,13 +35,24 @@ class Origins(Protocol):
     def allows_origin(self, origin: str | None, host: str | None) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a room outside `/v1` takes: requests whose scope `takes` says yes to. It keeps its own rules of origin."""
+
+    takes: Callable[[Scope], bool]
+    app: AsgiApp
+
+
 class Dispatcher:
-    """Sends each request to its room: `:stream` to `sse`, the rest of `/v1` to `ams`, all else to `pages`."""
+    """Sends each request to its room: `:stream` to `sse`, the rest of `/v1` to `ams`, what is claimed, else `pages`."""
 
-    __slots__ = ("_ams", "_origins", "_pages", "_sse")
+    __slots__ = ("_ams", "_claims", "_origins", "_pages", "_sse")
 
-    def __init__(self, *, ams: AsgiApp, sse: AsgiApp, pages: AsgiApp, origins: Origins) -> None:
+    def __init__(
+        self, *, ams: AsgiApp, sse: AsgiApp, pages: AsgiApp, origins: Origins, claims: Sequence[Claim] = ()
+    ) -> None:
         self._ams = ams
+        self._claims = tuple(claims)
         self._sse = sse
         self._pages = pages
         self._origins = origins
@@ -49,6 +62,9 @@ class Dispatcher:
             raise NotImplementedError(f"{scope['type']} does not come here")
         path: str = scope["path"]
         if not path.startswith(LEAN_PREFIX):
+            for claim in self._claims:
+                if claim.takes(scope):
+                    return await claim.app(scope, receive, send)
             return await self._pages(scope, receive, send)
         room = self._sse if path.endswith(STREAM_SUFFIX) else self._ams
         for name, _ in scope["headers"]:
@@ -66,9 +82,17 @@ class Dispatcher:
         return await room(scope, receive, _with_headers(send, _allowed(headers[b"origin"])))
 
 
-def build(*, ams: AsgiApp, sse: AsgiApp, health: Health, metrics: prometheus.Metrics, origins: Origins) -> Dispatcher:
-    """Put the rooms, the pages, health and metrics together."""
-    return Dispatcher(ams=ams, sse=sse, pages=_pages(health, metrics), origins=origins)
+def build(
+    *,
+    ams: AsgiApp,
+    sse: AsgiApp,
+    health: Health,
+    metrics: prometheus.Metrics,
+    origins: Origins,
+    claims: Sequence[Claim] = (),
+) -> Dispatcher:
+    """Put the rooms, the pages, health and metrics together. Of two claims the first counts."""
+    return Dispatcher(ams=ams, sse=sse, pages=_pages(health, metrics), origins=origins, claims=claims)
 
 
 def _pages(health: Health, metrics: prometheus.Metrics) -> AsgiApp:

@@ -4,13 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import msgpack
 
 from broker.errors import HeadraceError
 from broker.store.base import ReplyError
 from broker.store.keys import Keys
 from cluster.bus import Bus
-from cluster.clearing import Clearing, Ended
+from cluster.clearing import Clearing, Ended, Tell
 from cluster.directory import Directory
 from cluster.duties import Duties
 from cluster.inbox import Inbox
@@ -39,6 +41,11 @@ class Peers:
     directory: Directory
     duties: Duties
     clearing: Clearing
+    tellers: dict[str, Tell] = field(default_factory=dict)
+
+    def tell_of(self, kind: str, tell: Tell) -> None:
+        """Have `tell` tell the ends of connections whose record in the directory is a msgpack map with this `kind`."""
+        self.tellers[kind] = tell
 
     @property
     def loops(self) -> dict[str, Callable[[], Coroutine[object, object, None]]]:
@@ -83,15 +90,31 @@ def build(config: Config, topology: Topology, bus: Bus, *, keys: Keys, url: str,
     directory = Directory(topology, node, keys=keys)
     topology.watch_connects(directory.on_reconnect)
     topology.watch(directory.on_reconnect)
+    tellers: dict[str, Tell] = {}
     return Peers(
         node=node,
         inbox=Inbox(topology, bus, node, keys=keys),
         directory=directory,
         duties=Duties(topology, keys=keys, lease_seconds=config.lease_seconds, prefers=node.prefers),
-        clearing=Clearing(topology, node, keys=keys, tell=_tell),
+        clearing=Clearing(topology, node, keys=keys, tell=lambda end: _tell(end, tellers)),
+        tellers=tellers,
     )
 
 
-async def _tell(end: Ended) -> None:
-    """No face promises to tell of the end of its connections yet; what stands in a directory all the same is noted."""
-    log.info("a connection ended with its node", extra={"event": end.event_id})
+async def _tell(end: Ended, tellers: dict[str, Tell]) -> None:
+    """Let the room tell whose connection it was. An end that no room of this version tells is noted."""
+    teller = tellers.get(kind_of(end.record))
+    if teller is None:
+        log.warning("nobody tells the end of a connection", extra={"event": end.event_id})
+    else:
+        await teller(end)
+
+
+def kind_of(record: bytes) -> str:
+    """Return whose connection a directory's record is; "" where it does not say."""
+    try:
+        told = msgpack.unpackb(record)
+    except Exception:
+        # What msgpack raises is not said to be complete.
+        return ""
+    return str(told.get("kind", "")) if isinstance(told, dict) else ""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from gateway import logs
 from gateway.commands.terminal import FAILED, MISUSED, note
-from gateway.config import Config, ConfigError, LogFormat
+from gateway.config import Config, ConfigError
 from gateway.metrics import node_version
 from gateway.secrets import SERVICE_TOKEN_FILE, with_kept_secrets
+from gateway.sections import LogFormat
 
 STYLES: dict[LogFormat, logs.Style | None] = {
     LogFormat.AUTO: None,

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from gateway.app import Dispatcher, build
+from gateway.app import Claim, Dispatcher, build
 from gateway.asgi import AsgiApp, Event, Receive, Scope, Send
 from gateway.health import Health, Readiness
 from gateway.metrics import CONTENT_TYPE, Metrics
@@ -128,3 +128,14 @@ async def test_only_http_comes_here(app: Dispatcher) -> None:
 
     with pytest.raises(NotImplementedError):
         await app({"type": "websocket", "path": "/"}, receive, send)
+
+
+async def test_a_room_gets_what_it_claims_unless_it_lies_under_v1(health: Health) -> None:
+    claims = [
+        Claim(lambda scope: "x" in scope["path"], room("x")),
+        Claim(lambda scope: "y" in scope["path"], room("y")),
+    ]
+    app = build(ams=room("ams"), sse=room("sse"), health=health, metrics=Metrics(), origins=Origins(), claims=claims)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as node:
+        rooms = [(await node.get(path)).headers.get("x-room") for path in ("/x", "/xy", "/y", "/v1/xy", "/healthz")]
+    assert rooms == ["x", "x", "y", "ams", None]

@@ -6,7 +6,7 @@ import pytest
 
 from broker.catalog import AutoCreate
 from broker.store.base import Retention
-from gateway.config import OPTIONS, Auth, Config, ConfigError, Limits, LogFormat, LogLevel, explain, load
+from gateway.config import OPTIONS, Auth, Config, ConfigError, explain, load
 from gateway.options import Secret
 
 TOKEN = "a-service-token-of-tests"
@@ -252,18 +252,9 @@ def test_topics_are_created_by_use_everywhere_in_embedded_mode_and_in_default_el
     assert Config(auto_create=AutoCreate.NONE).catalog_defaults.auto_create is AutoCreate.NONE
 
 
-def test_each_service_gets_its_share() -> None:
-    config = load({"retention.max_age_seconds": 5, "limits.append_seconds": 2, "limits.waiting_publishes": 30_000})
+def test_the_catalog_gets_its_share() -> None:
+    config = load({"retention.max_age_seconds": 5}, environment={})
     assert config.catalog_defaults.retention == Retention(1_000_000, 2**30, 5000)
-    assert config.limits.publishing.append_seconds == 2
-    assert config.limits.publishing.node_requests == 30_000
-    assert config.limits.publishing.message_bytes == Limits().message_bytes
-
-
-def test_words_are_words() -> None:
-    config = load({"log.format": "JSON", "log.level": "warning"}, environment={})
-    assert config.log.format is LogFormat.JSON
-    assert config.log.level is LogLevel.WARNING
 
 
 def test_keys_stand_in_the_file_as_tables(tmp_path: Path) -> None:

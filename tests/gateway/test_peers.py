@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import msgpack
 import pytest
 import servers
 from http_node import eventually
@@ -13,13 +14,14 @@ from broker.store.keys import Keys
 from cluster import scripts
 from cluster.address import parse_address
 from cluster.bus import Bus
+from cluster.clearing import Ended
 from cluster.duties import Held
 from cluster.node import Node
 from cluster.topology import Topology
 from gateway.config import Config, Limits
 from gateway.handshake import Front
 from gateway.metrics import Metrics
-from gateway.peers import Peers, build
+from gateway.peers import Peers, build, kind_of
 from gateway.session import Census, Outbox, Wheel
 from gateway.websocket import Services
 
@@ -130,3 +132,38 @@ async def test_a_node_leaves_in_time_when_redis_is_away() -> None:
             async with asyncio.timeout(10):
                 await a.give_back()
                 await a.leave()
+
+
+async def test_the_end_of_a_connection_is_told_by_its_room(
+    valkey: servers.Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    valkey.flush()
+    told: list[Ended] = []
+
+    async def tell(end: Ended) -> None:
+        told.append(end)
+
+    async with peers(valkey, "a") as a:
+        a.tell_of("room", tell)
+        connections, _ = KEYS.connections("dead")
+        mine, nobodys = msgpack.packb({"kind": "room", "x": 1}), msgpack.packb({"kind": "other"})
+        valkey.client.hset(connections, mapping={"c1": mine, "c2": nobodys})
+        _, gone = KEYS.nodes()
+        valkey.client.hset(gone, "dead", "taken")
+        await eventually(lambda: told == [Ended("dead", "c1", mine)])
+        await eventually(lambda: not valkey.client.exists(connections), "the end of what it left")
+    assert "nobody tells the end" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (msgpack.packb({"kind": "room"}), "room"),
+        (msgpack.packb({"other": 1}), ""),
+        (msgpack.packb([1]), ""),
+        (b"", ""),
+        (b"\xc1", ""),
+    ],
+)
+def test_a_record_says_whose_connection_it_is(record: bytes, kind: str) -> None:
+    assert kind_of(record) == kind

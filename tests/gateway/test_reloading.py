@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from broker.catalog import AutoCreate
-from gateway.config import OPTIONS, Config, ConfigError, Limits, Log, LogLevel, Mistake, RetentionDefaults
+from gateway.config import OPTIONS, Config, ConfigError, Limits, Log, Mistake
 from gateway.options import Secret
 from gateway.reloading import LIVE, Reloading, changes, is_live, with_options
+from gateway.sections import LogLevel, RetentionDefaults
 
 GIVEN = Config(redis=Secret("redis://h"), service_token=Secret("t" * 20), secret_key=Secret("k" * 40))
 IN_FORCE = replace(GIVEN, name="node-1", port=4711)

@@ -1,0 +1,92 @@
+"""The rooms in front of a node's services: which contracts a node speaks, and how they end."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from broker.publish import Publisher
+from gateway import app, logs
+from gateway.ams import routes as ams
+from gateway.config import Config
+from gateway.context import Context
+from gateway.handshake import Front
+from gateway.health import Health
+from gateway.http import http_protocol
+from gateway.peers import Peers
+from gateway.realtime import endpoint as realtime
+from gateway.reception import bounds_of
+from gateway.server import Parts
+from gateway.session import Census
+from gateway.sse import endpoint as sse
+from gateway.tls import Tls
+from gateway.x509 import CertificateFiles, TokenService
+
+Loop = Callable[[], Coroutine[object, object, None]]
+
+
+def x509_loops(context: Context) -> dict[str, Loop]:
+    """Give tokens for client certificates on a port of its own, where the operator asked for one."""
+    config, chosen = context.config, context.config.x509
+    if not chosen.port:
+        return {}
+    files = CertificateFiles(
+        certificate=Path(config.tls_cert),
+        key=Path(config.tls_key),
+        authorities=Path(chosen.authorities),
+        revoked=Path(chosen.revoked) if chosen.revoked else None,
+    )
+    service = TokenService(
+        context.accounts,
+        files,
+        bindings=Path(chosen.bindings),
+        hosts=chosen.hosts,
+        host=config.host,
+        port=chosen.port,
+    )
+    return {"x509": service.serve}
+
+
+def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers) -> Parts:
+    """Put the rooms in front of a node's services."""
+    config, limits, metrics = context.config, context.config.limits, context.metrics
+    tls = Tls(Path(config.tls_cert), Path(config.tls_key)) if config.tls_cert else None
+    if tls:
+        loops = {**loops, "tls": tls.serve}
+        loops |= x509_loops(context)
+    front = realtime.front(context, census=census)
+    peers.attend(front)
+
+    def on_draining() -> None:
+        health.draining = metrics.draining = True
+        peers.on_draining()
+
+    return Parts(
+        app=app.build(
+            ams=ams.build(context), sse=sse.build(context), health=health, metrics=metrics, origins=context.auth
+        ),
+        http=http_protocol(bounds_of(limits), census, metrics),
+        websocket=front.protocol_class(),
+        metrics=metrics,
+        loops=loops,
+        drain=lambda: _drain(context.publisher, front, peers),
+        on_draining=on_draining,
+        tls=tls,
+        apply=lambda config: _apply(config, context, peers, tls),
+    )
+
+
+def _apply(config: Config, context: Context, peers: Peers, tls: Tls | None) -> None:
+    """Put the live options of `config` into force: those of `gateway.reloading.LIVE`."""
+    logs.set_level(config.log.level.value.upper())
+    context.auth.reconfigure(config)
+    context.catalog.reconfigure(config.catalog_defaults)
+    peers.reconfigure(config)
+    if tls and config.tls_cert and config.tls_key:
+        tls.use(Path(config.tls_cert), Path(config.tls_key))
+
+
+async def _drain(publisher: Publisher, front: Front, peers: Peers) -> None:
+    """Answer the publishes in flight, give back duties, close the sockets with 1012, leave. All are bounded."""
+    await asyncio.gather(publisher.drain(), peers.give_back())
+    await front.drain()
+    await peers.leave()
