@@ -46,6 +46,14 @@ class Standing:
     last_active_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of one API: what a call to `@connections` is addressed to, and what a policy's ARN names."""
+
+    api: str
+    name: str
+
+
 class LocalConnection(Protocol):
     """A socket of this node whose `$connect` has ended well."""
 
@@ -65,18 +73,23 @@ class Connections(Protocol):
     """Every connection of the cluster, by its id, from any node.
 
     All raise `Malformed` (no id of ours can look like this), `Gone`, and `Unavailable` where the owner was not reached:
-    it is not known then what became of the call, and it may be repeated.
+    it is not known then what became of the call, and it may be repeated. A connection of another stage than `within`
+    is `Gone` to the caller, whose policy was asked for that stage only; None: any stage.
     """
 
-    async def post(self, connection: str, data: bytes, *, invocation: str | None = None) -> None:
+    async def post(
+        self, connection: str, data: bytes, *, invocation: str | None = None, within: Stage | None = None
+    ) -> None:
         """Return once the owner has handed `data` to the socket. Also raises `BufferFull`.
 
         Repetitions under the same `invocation` are written once (contracts/apigateway 4).
         """
 
-    async def describe(self, connection: str) -> Standing: ...
+    async def describe(self, connection: str, *, within: Stage | None = None) -> Standing: ...
 
-    async def delete(self, connection: str, *, code: int = 1000, reason: str = "") -> None: ...
+    async def delete(
+        self, connection: str, *, code: int = 1000, reason: str = "", within: Stage | None = None
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
