@@ -68,6 +68,48 @@ class LocalConnection(Protocol):
 
     def close(self, code: int, reason: str = "") -> None: ...
 
+    # For many connections at once, and for groups: a message is framed once, and its bytes go to each.
+
+    @property
+    def paused(self) -> bool:
+        """True while the outgoing buffer is above its high-water mark: nothing is written then."""
+
+    @property
+    def framing(self) -> "Framing": ...
+
+    def write(self, data: bytes) -> None:
+        """Hand ready frames to the transport; they count as activity. Never raises, never blocks."""
+
+
+class Framing(Protocol):
+    """How a message becomes frames. One object for all connections whose frames are the same bytes. Hashable."""
+
+    def framed(self, data: bytes) -> bytes:
+        """Return the frames of one message: text where it is UTF-8."""
+
+
+class Attachments(Protocol):
+    """What the endpoint tells of this node's sockets: from `promise` on the application is owed a `$disconnect`."""
+
+    def new_id(self) -> str:
+        """Return the id of a connection of this node: 16 characters, never given out before."""
+
+    async def promise(self, facts: Facts) -> None:
+        """Enter the connection in the directory, when `$connect` has ended well and before the 101.
+
+        Raises `Unavailable`, `LimitExceeded`: the handshake fails then, and the application is told of the end all
+        the same, since it has seen a `$connect`.
+        """
+
+    def attach(self, connection: LocalConnection) -> None:
+        """The 101 is written: posts reach the socket from here on."""
+
+    def on_writable(self, connection: LocalConnection) -> None:
+        """The socket's buffer has room again after it was `paused`."""
+
+    def ended(self, facts: Facts, *, code: int, reason: str) -> None:
+        """A promised connection is gone, or its handshake was not finished: have the application told. Called once."""
+
 
 class Connections(Protocol):
     """Every connection of the cluster, by its id, from any node.
@@ -142,8 +184,11 @@ class Backend(Protocol):
 
     async def connect(self, request: ConnectRequest) -> Admitted | Denied: ...
 
-    async def receive(self, facts: Facts, body: str, *, request_id: str, message_id: str, now_ms: int) -> Reply:
-        """Select the message's route and have its integration called. Never raises."""
+    async def receive(self, facts: Facts, body: str | bytes, *, request_id: str, message_id: str, now_ms: int) -> Reply:
+        """Select the message's route and have its integration called. Never raises.
+
+        `body` is bytes for a binary frame, which only the relaxed profile lets in.
+        """
 
     async def disconnect(self, facts: Facts, *, code: int, reason: str, event_id: str, now_ms: int) -> None:
         """Tell the application that a connection has ended. Raises `HeadraceError` where telling it failed."""
