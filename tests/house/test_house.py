@@ -62,6 +62,8 @@ PURE = [
     "gateway/ams/receiving.py",
     "gateway/ams/settings.py",
     "gateway/ams/wire.py",
+    "gateway/apigateway/events.py",
+    "gateway/apigateway/selection.py",
     "gateway/framing.py",
     "gateway/origins.py",
     "gateway/push/wire.py",
