@@ -7,10 +7,7 @@ import asyncio
 import logging
 import secrets
 import ssl
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from random import Random
 from types import TracebackType
@@ -21,13 +18,15 @@ from headrace.consumer import Consumer
 from headrace.consumers import Consumers
 from headrace.credentials import Credentials, Token
 from headrace.dialects import DIALECTS
-from headrace.errors import ClientClosed, ConnectionFailed, HeadraceError, NotSubscribed, PublishTimeout, QueueFull
+from headrace.errors import ClientClosed, ConnectionFailed
 from headrace.events import Answered, Arrived, Complained, Delivered, Ended, Event, Released, Settled
 from headrace.failover import Failover
-from headrace.messages import UNSET, Attached, Durability, Gap, Published, Started, Unset, payload_of
-from headrace.positions import Since, checked_since
+from headrace.messages import UNSET, Attached, Durability, Gap, Published, Unset
+from headrace.positions import Since
 from headrace.protocol import Protocol
+from headrace.publishing import Call, PublishHandle, Publishing, answer
 from headrace.subscription import Subscription
+from headrace.subscriptions import Subscriptions
 
 PUBLISH_TIMEOUT_S = 30.0
 """How long a publish is tried by default, reconnects included."""
@@ -38,12 +37,7 @@ CLOSE_TIMEOUT_S = 10.0
 DEFAULT_WINDOW = 100
 """Deliveries of a subscription that are unsettled at once by default."""
 
-PARK_S = 5.0
-"""How long the socket stays unread for a slow subscriber, before its topic alone is put aside."""
-
 logger = logging.getLogger("headrace")
-
-PublishHandle = asyncio.Future[Published]
 
 
 class Client:
@@ -86,11 +80,17 @@ class Client:
             wake=self._connector.wake,
             now=self._connector.now,
         )
-        self._subscriptions: dict[str, Subscription] = {}
-        self._full: set[Subscription] = set()
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._publishing = Publishing(
+            self._protocol, check_open=self._check_open, wake=self._connector.wake, now=self._connector.now
+        )
+        self._subscriptions = Subscriptions(
+            self._protocol,
+            check_open=self._check_open,
+            wake=self._connector.wake,
+            pause_reading=self._connector.pause_reading,
+            resume_reading=self._connector.resume_reading,
+        )
         self._all_answered = asyncio.Event()
-        self._park_timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._urls)}>"
@@ -168,38 +168,16 @@ class Client:
 
         Raises the server's refusal (`Forbidden`, `TooLarge`, ...), or `PublishTimeout`: then it may be stored, or not.
         """
-        enqueue = partial(
-            self._enqueue,
-            topic,
-            text=text,
-            json=json,
-            data=data,
-            attributes=attributes,
-            key=key,
-            durability=durability,
-            timeout=timeout,
-        )
-        try:
-            sequence, future = enqueue()
-        except QueueFull:
-            sequence, future = await self._enqueue_later(enqueue, timeout)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._protocol.withdraw(sequence, self._connector.now())
-            raise
-
-    async def _enqueue_later(
-        self, enqueue: Callable[[], tuple[int, PublishHandle]], timeout: float
-    ) -> tuple[int, PublishHandle]:
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    await self._wait_for_room()
-                    with suppress(QueueFull):
-                        return enqueue()
-        except TimeoutError:
-            raise PublishTimeout("The queue had no room in time; the message was not sent.") from None
+        call: Call = {
+            "text": text,
+            "json": json,
+            "data": data,
+            "attributes": attributes,
+            "key": key,
+            "durability": durability,
+            "timeout": timeout,
+        }
+        return await self._publishing.publish(topic, call)
 
     def publish_nowait(
         self,
@@ -218,68 +196,20 @@ class Client:
         Messages to one topic are stored in the order of the calls. Raises `QueueFull` while 10,000 publishes (or
         16 MiB) wait for an answer: then `await room()`. Cancelling the future does not take the message back.
         """
-        _, future = self._enqueue(
-            topic,
-            text=text,
-            json=json,
-            data=data,
-            attributes=attributes,
-            key=key,
-            durability=durability,
-            timeout=timeout,
-        )
-        return future
-
-    def _enqueue(
-        self,
-        topic: str,
-        *,
-        text: str | None,
-        json: object | Unset,
-        data: bytes | None,
-        attributes: Mapping[str, str] | None,
-        key: str | None,
-        durability: Durability | None,
-        timeout: float,
-    ) -> tuple[int, PublishHandle]:
-        self._check_open()
-        kind, payload = payload_of(text=text, json=json, data=data)
-        future: PublishHandle = asyncio.get_running_loop().create_future()
-        now = self._connector.now()
-        sequence = self._protocol.publish(
-            topic,
-            kind,
-            payload,
-            handle=future,
-            deadline=now + timeout,
-            attributes=attributes,
-            key=key,
-            durability=durability,
-        )
-        self._connector.wake()
-        return sequence, future
+        call: Call = {
+            "text": text,
+            "json": json,
+            "data": data,
+            "attributes": attributes,
+            "key": key,
+            "durability": durability,
+            "timeout": timeout,
+        }
+        return self._publishing.queue(topic, call)
 
     async def room(self) -> None:
         """Wait until a publish was answered, so that `publish_nowait` may have room again."""
-        self._check_open()
-        if self._protocol.room == 0:
-            await self._wait_for_room()
-
-    async def _wait_for_room(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._room.append(waiter)
-        await waiter
-
-    def _release_room(self) -> None:
-        """Wake as many as there is room for; the others keep their turn."""
-        room = self._protocol.room
-        while self._room and room:
-            waiter = self._room.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                room -= 1
-        if not self._unanswered:
-            self._all_answered.set()
+        await self._publishing.room()
 
     def subscribe(
         self, topic: str, *, since: Since = "now", on_gap: Callable[[Gap], None] | None = None
@@ -292,12 +222,7 @@ class Client:
         A subscriber that is slower than its topic makes the client read its socket more slowly, which also delays
         what else goes over this client for up to 5 s; after that its topic alone is put aside until it has caught up.
         """
-        self._check_open()
-        subscription = Subscription(self, topic, on_gap=on_gap)
-        self._protocol.follow(topic, checked_since(since), subscription)
-        self._subscriptions[topic] = subscription
-        self._connector.wake()
-        return subscription
+        return self._subscriptions.subscribe(topic, since=since, on_gap=on_gap)
 
     def consume(self, subscription: str, *, window: int = DEFAULT_WINDOW) -> Consumer:
         """Consume a shared durable subscription, `project/subscription`: iterate the result, and ack each delivery.
@@ -313,83 +238,21 @@ class Client:
         if not self._connector.running:
             raise ClientClosed("The client is not open: use `async with`, or `await client.open()`.")
 
-    def subscription_closed(self, subscription: Subscription) -> None:
-        """Called by a subscription that the application closed."""
-        self._forget(subscription)
-        try:
-            self._protocol.unfollow(subscription.topic)
-        except NotSubscribed:
-            return  # the server or the client had ended it before
-        self._connector.wake()
-
-    def subscription_drained(self, subscription: Subscription) -> None:
-        """Called by a subscription whose application has caught up."""
-        self._full.discard(subscription)
-        self._protocol.unpark(subscription.topic)
-        self._connector.wake()
-        self._read_on()
-
-    def _forget(self, subscription: Subscription) -> None:
-        self._subscriptions.pop(subscription.topic, None)
-        self._full.discard(subscription)
-        self._read_on()
-
-    def _read_on(self) -> None:
-        if not self._full:
-            self._stop_park_timer()
-            self._connector.resume_reading()
-
-    def _fill(self, subscription: Subscription) -> None:
-        self._full.add(subscription)
-        self._connector.pause_reading()
-        if self._park_timer is None:
-            self._park_timer = asyncio.get_running_loop().call_later(PARK_S, self._park)
-
-    def _park(self) -> None:
-        """The subscribers are slow beyond patience: put their topics aside, and read on for all others."""
-        self._park_timer = None
-        for subscription in self._full:
-            self._protocol.park(subscription.topic)
-        self._connector.wake()
-        self._connector.resume_reading()
-
-    def _stop_park_timer(self) -> None:
-        if self._park_timer is not None:
-            self._park_timer.cancel()
-            self._park_timer = None
-
     def _act(self, events: Sequence[Event[PublishHandle, Subscription]]) -> None:
         for event in events:
             match event:
-                case Arrived():
-                    self._arrived(event)
+                case Arrived() | Ended():
+                    self._subscriptions.act(event)
                 case Answered():
-                    _answer(event)
-                case Ended(subscription, error):
-                    subscription.end(None if isinstance(error, ClientClosed) else error)
-                    self._forget(subscription)
+                    answer(event)
                 case Attached() | Delivered() | Released() | Settled():
                     self._consumers.act(event)
                 case Complained(error):
                     logger.warning("the server refused a frame: %s (%s)", error.reason, error.code)
         if events:
-            self._release_room()
-
-    def _arrived(self, event: Arrived[Subscription]) -> None:
-        if isinstance(event.item, Started):
-            event.handle.start(event.item)
-        elif event.handle.push(event.item, event.resume):
-            self._fill(event.handle)
-
-
-def _answer(event: Answered[PublishHandle]) -> None:
-    future, result = event.handle, event.result
-    if future.done():
-        return
-    if isinstance(result, HeadraceError):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+            self._publishing.release_room()
+        if events and not self._unanswered:
+            self._all_answered.set()
 
 
 def _client_name(name: str) -> str:

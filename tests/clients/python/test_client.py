@@ -1,7 +1,6 @@
 """The asyncio client against a scripted node."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -109,32 +108,6 @@ async def test_a_refused_publish_raises_its_error_and_a_busy_log_is_tried_again(
             await client.publish("default/lines", text="x")
 
 
-async def test_a_publish_that_nobody_answers_times_out(node) -> None:
-    node.mute = True
-    async with Client(node.url) as client:
-        with pytest.raises(headrace.PublishTimeout):
-            await client.publish("default/lines", text="x", timeout=0.1)
-
-
-async def test_more_publishes_than_the_queue_holds_wait_for_room(node) -> None:
-    async with Client(node.url) as client:
-        async with asyncio.TaskGroup() as group:
-            for number in range(12_000):
-                group.create_task(client.publish("default/lines", text=str(number)))
-        assert len(node.texts("default/lines")) == 12_000
-
-
-async def test_publish_nowait_says_when_the_queue_is_full(node) -> None:
-    async with Client(node.url) as client:
-        with pytest.raises(headrace.QueueFull):
-            for number in range(20_000):
-                client.publish_nowait("default/lines", text=str(number))
-        await client.room()
-        client.publish_nowait("default/lines", text="more")
-        await client.flush()
-        assert node.texts("default/lines") == [str(number) for number in range(10_000)] + ["more"]
-
-
 async def test_gaps_are_told_in_order(node) -> None:
     gaps: list[Gap] = []
     async with (
@@ -186,31 +159,6 @@ async def test_a_topic_is_followed_once_a_client(node) -> None:
         assert [message async for message in subscription] == []
         async with client.subscribe("default/lines"):
             pass
-
-
-async def test_a_slow_subscriber_stops_the_reading_and_loses_nothing(node, until, monkeypatch) -> None:
-    async with Client(node.url) as client, client.subscribe("default/lines") as subscription:
-        await feed(node, 20_000, until)
-        await until(lambda: subscription.queued >= 1024)
-        high = subscription.queued
-        texts = await first(subscription, 20_000)
-        assert texts == [str(number) for number in range(20_000)]
-        assert high < 15_000
-
-
-async def test_a_subscriber_that_stands_still_does_not_hold_up_the_others(node, until, monkeypatch) -> None:
-    monkeypatch.setattr("headrace.client.PARK_S", 0.05)
-    async with Client(node.url) as client, client.subscribe("default/lines") as subscription:
-        await feed(node, 5_000, until)
-        await until(lambda: node.ops("unsubscribe"))
-        await client.publish("default/other", text="still here")
-        assert await first(subscription, 5_000) == [str(number) for number in range(5_000)]
-        assert len(node.ops("subscribe")) >= 2
-
-
-async def feed(node, count: int, until: Callable[..., object]) -> None:
-    for number in range(count):
-        node.append("default/lines", str(number))
 
 
 async def test_the_next_server_is_tried_at_once(node, second_node, until) -> None:
