@@ -72,7 +72,8 @@ def test_a_long_text_is_cut() -> None:
 @pytest.fixture
 def logged() -> Iterator[Callable[..., str]]:
     root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+    before = list(root.handlers)
+    levels = [(logger, logger.level) for logger in (root, *map(logging.getLogger, QUIET))]
 
     def write(style: str, *args: object, **options: object) -> str:
         stream = io.StringIO()
@@ -82,7 +83,8 @@ def logged() -> Iterator[Callable[..., str]]:
 
     yield write
     root.handlers[:] = before
-    root.setLevel(level)
+    for logger, level in levels:
+        logger.setLevel(level)
 
 
 def test_a_terminal_gets_a_plain_line(logged: Callable[..., str]) -> None:
