@@ -64,6 +64,12 @@ PURE = [
     "gateway/ams/wire.py",
     "gateway/apigateway/events.py",
     "gateway/apigateway/selection.py",
+    "gateway/apigateway/identifiers.py",
+    "gateway/apigateway/records.py",
+    "gateway/channel/errors.py",
+    "gateway/channel/names.py",
+    "gateway/channel/settings.py",
+    "gateway/channel/tokens.py",
     "gateway/framing.py",
     "gateway/origins.py",
     "gateway/push/wire.py",
@@ -77,6 +83,7 @@ IMPURE_MODULES = {"asyncio", "time", "random", "secrets", "socket", "os", "loggi
 
 WITHOUT_A_TEST_FILE = {
     "gateway/apigateway/ports.py": "ports and values without behaviour",
+    "gateway/channel/ports.py": "ports and values without behaviour",
     "broker/ports.py": "ports and values: tests/broker/test_hub.py and the rooms' tests hold both sides to them",
     "broker/store/base.py": "ports and values: tests/broker/store/test_contract.py holds every implementation to them",
     "gateway/context.py": "one dataclass without behaviour",
