@@ -15,6 +15,7 @@ from typing import Any
 
 from broker.catalog import AutoCreate, CatalogDefaults
 from broker.store.base import Retention
+from gateway.channel.settings import Channel
 from gateway.checks import contradictions
 from gateway.options import (
     ENVIRONMENT_PREFIX,
@@ -90,6 +91,7 @@ class Config:
     retention: RetentionDefaults = field(default_factory=RetentionDefaults)
     projects: ProjectDefaults = field(default_factory=ProjectDefaults)
     push: Push = field(default_factory=Push)
+    channel: Channel = field(default_factory=Channel)
     x509: X509 = field(default_factory=X509)
     embedded: Embedded = field(default_factory=Embedded)
     log: Log = field(default_factory=Log)
@@ -223,6 +225,7 @@ def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
         retention=RetentionDefaults(**given("retention")),
         projects=ProjectDefaults(**given("projects")),
         push=Push(**given("push")),
+        channel=Channel(**given("channel")),
         x509=X509(**given("x509")),
         embedded=Embedded(**given("embedded")),
         log=Log(**given("log")),
