@@ -247,6 +247,12 @@ class Consumers:
         self._let_go(consumer, subscription, acks)
         return settled
 
+    async def release(self, consumer: Consumer, subscription: SubscriptionName, acks: Sequence[str]) -> Results:
+        """Give back what the consumer's application never saw, uncounted. As `Subscriptions.release`."""
+        settled = await self._subscriptions.release(subscription, acks)
+        self._let_go(consumer, subscription, acks)
+        return settled
+
     async def extend(
         self, consumer: Consumer, subscription: SubscriptionName, acks: Sequence[str], *, deadline_s: int
     ) -> Results:
@@ -310,7 +316,7 @@ class Consumers:
         )
         left = dispatch.hand_out(leased, self._monotonic())
         if left:
-            await self._subscriptions.release(dispatch.name, left)
+            await self._subscriptions.release(dispatch.name, [ack_of(lease) for lease in left])
         return pause_seconds(leased, most=self._look_seconds)
 
     def _end(self, dispatch: _Dispatch, reason: HeadraceError) -> None:

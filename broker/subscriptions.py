@@ -321,10 +321,13 @@ class Subscriptions:
         await self._shared(name, read)
         return await self.settle(name, [Extend(ack.offset, ack.token, deadline_s * 1000) for ack in read])
 
-    async def release(self, name: SubscriptionName, leases: Sequence[Lease]) -> None:
-        """Give back what was leased and never delivered: those attempts do not count."""
-        await self.settle(name, [Release(lease.entry.position.offset, lease.token) for lease in leases])
+    async def release(self, name: SubscriptionName, acks: Sequence[str]) -> Results:
+        """Give messages back that nobody has looked at: those attempts do not count. Raises as `nack` does."""
+        read = parse_acks(acks)
+        await self._shared(name, read)
+        settled = await self.settle(name, [Release(ack.offset, ack.token) for ack in read])
         self._waiting.ring(name)
+        return settled
 
     async def settle(self, name: SubscriptionName, settlements: Sequence[Settlement]) -> Results:
         """Settle leases of a shared subscription as they are told, in parts where they are many."""

@@ -27,10 +27,14 @@ class Advertised:
     url: str = ""
     """Where clients reach it."""
     weight: int = 1
-    """Its share of new clients; 0: none."""
+    """Its share of new clients; 0: a last resort."""
     version: str = ""
     load: int = 0
     """Its connections."""
+    accepts: int = 0
+    """New connections that it takes in a second; 0: unknown."""
+    since: int = 0
+    """When it began, Unix ms by its own clock; 0: unknown."""
     draining: bool = False
     """It is about to leave: nothing new is sent there."""
 

@@ -14,8 +14,9 @@ from broker.rights import Principal
 from gateway.auth import Authenticator
 from gateway.realtime import frames
 from gateway.realtime.errors import CloseCode
+from gateway.realtime.fields import RequestId
 from gateway.realtime.frames import RealtimeDialect
-from gateway.realtime.wire import Hello, RequestId
+from gateway.realtime.wire import Hello
 
 AUTHENTICATE_SECONDS = 10.0
 """How long the keys of a hello's token may take to be fetched."""

@@ -31,6 +31,7 @@ from gateway.handshake import Opening
 from gateway.realtime import frames
 from gateway.realtime.consuming import Consuming
 from gateway.realtime.errors import CloseCode, for_the_wire
+from gateway.realtime.fields import RequestId
 from gateway.realtime.frames import Json
 from gateway.realtime.shared import Shared
 from gateway.realtime.wire import (
@@ -40,7 +41,6 @@ from gateway.realtime.wire import (
     Publish,
     Refused,
     Request,
-    RequestId,
     Subscribe,
     Unsubscribe,
 )
@@ -98,7 +98,7 @@ class Connection(WebSocket):
         self._shared.context.auth.watch(self, self.principal)
 
     def greeting(self) -> bytes:
-        return frames.welcome(self.dialect, self.connection, self._shared.welcome)
+        return frames.welcome(self.dialect, self.connection, self._shared.welcome, self._shared.told)
 
     # The socket's events.
 

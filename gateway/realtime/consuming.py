@@ -18,8 +18,9 @@ from broker.rights import Principal
 from broker.store.subscriptions import Settled
 from broker.subscriptions import Delivery, Subscriptions
 from gateway.realtime import frames
+from gateway.realtime.fields import RequestId
 from gateway.realtime.frames import Attached, RealtimeDialect
-from gateway.realtime.wire import Ack, Attach, Consume, Detach, Nack, RequestId, Settle
+from gateway.realtime.wire import Ack, Attach, Consume, Detach, Extend, Nack, Settle
 
 REQUEST_SECONDS = 30.0
 """A last bound on one request; the store's own deadlines are shorter."""
@@ -199,7 +200,9 @@ class Consuming:
             settled = await consumers.acknowledge(self, name, acks)
         elif isinstance(request, Nack):
             settled = await consumers.nack(self, name, acks, delay_ms=request.delay_ms)
-        else:
+        elif isinstance(request, Extend):
             settled = await consumers.extend(self, name, acks, deadline_s=request.deadline_s)
+        else:
+            settled = await consumers.release(self, name, acks)
         refused = {ack: result for ack, result in zip(acks, settled, strict=True) if result is not Settled.OK}
         socket.answer(frames.settled(socket.dialect, request.id, name, refused))

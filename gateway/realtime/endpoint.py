@@ -2,6 +2,7 @@
 
 import asyncio
 
+from cluster.servers import Server, Told
 from gateway.config import Config
 from gateway.context import Context
 from gateway.handshake import Front, Handshake, Opening
@@ -13,15 +14,12 @@ from gateway.websocket import Services
 
 PATH = "/v1/realtime"
 
-SPREAD_MS = 2000
-"""Over how long clients spread their return after a restart: 10,000 of them make 5,000 handshakes a second."""
-
 
 class Endpoint:
     """The room at `PATH`."""
 
     def __init__(self, context: Context, node: Services) -> None:
-        self._shared = Shared(context, node, node_facts(context))
+        self._shared = Shared(context, node, node_facts(context), own_told(context.config))
         self.subprotocols = tuple(self._shared.dialects)
 
     def open(self, transport: asyncio.Transport, opening: Opening) -> Connection:
@@ -32,9 +30,7 @@ def node_facts(context: Context) -> Node:
     config, limits = context.config, context.config.limits
     return Node(
         name=config.name,
-        servers=tuple(url for url in (_own_url(config),) if url),
         ping_ms=round(limits.ping_seconds * 1000),
-        spread_ms=SPREAD_MS,
         message_bytes=limits.message_bytes,
         frame_bytes=limits.frame_bytes,
         subscriptions=limits.subscriptions_per_connection,
@@ -42,8 +38,10 @@ def node_facts(context: Context) -> Node:
     )
 
 
-def _own_url(config: Config) -> str:
-    return advertised(config.advertise, config.host, config.port, scheme=config.scheme)
+def own_told(config: Config) -> Told:
+    """Return what clients are told by a node that knows of no other."""
+    url = advertised(config.advertise, config.host, config.port, scheme=config.scheme)
+    return Told((Server(url, config.weight),) if url else ())
 
 
 def advertised(url: str, host: str, port: int, *, scheme: str = "http") -> str:

@@ -21,8 +21,10 @@ from broker.positions import Position, Range, Recovery
 from broker.store.base import Appended
 from broker.store.subscriptions import Settled
 from broker.subscriptions import Delivery
+from cluster.servers import Told
 from gateway.framing import framed
-from gateway.realtime.wire import Refused, Request, RequestId, read_json, read_msgpack
+from gateway.realtime.fields import RequestId
+from gateway.realtime.wire import Refused, Request, read_json, read_msgpack
 
 MAX_PREFIXES = 4096
 """Topics whose prefix is kept; beyond it all are forgotten and made anew."""
@@ -50,9 +52,7 @@ class Node:
     """What `welcome` says of the node, the same to everybody."""
 
     name: str
-    servers: tuple[str, ...]
     ping_ms: int
-    spread_ms: int
     message_bytes: int
     frame_bytes: int
     subscriptions: int
@@ -82,7 +82,7 @@ class RealtimeDialect(Protocol):
     def frame(self, fields: Map) -> bytes: ...
 
 
-def welcome(dialect: RealtimeDialect, connection: str, node: Node) -> bytes:
+def welcome(dialect: RealtimeDialect, connection: str, node: Node, told: Told) -> bytes:
     limits = {
         "message_bytes": node.message_bytes,
         "frame_bytes": node.frame_bytes,
@@ -90,8 +90,18 @@ def welcome(dialect: RealtimeDialect, connection: str, node: Node) -> bytes:
         "in_flight": node.in_flight,
     }
     fields: Map = {"op": "welcome", "connection": connection, "node": node.name}
-    fields["servers"] = [{"url": url, "weight": 1} for url in node.servers]
-    return dialect.frame(fields | {"ping_ms": node.ping_ms, "spread_ms": node.spread_ms, "limits": limits})
+    fields["servers"] = _servers(told)
+    return dialect.frame(fields | {"ping_ms": node.ping_ms, "spread_ms": told.spread_ms, "limits": limits})
+
+
+def servers(dialect: RealtimeDialect, told: Told) -> bytes:
+    return dialect.frame({"op": "servers", "servers": _servers(told), "spread_ms": told.spread_ms})
+
+
+def drain(dialect: RealtimeDialect, told: Told, *, deadline_ms: int) -> bytes:
+    """Ask the client to go to one of the servers; `deadline_ms` from now its connection ends."""
+    times: Map = {"deadline_ms": deadline_ms, "spread_ms": told.spread_ms}
+    return dialect.frame({"op": "drain"} | times | {"servers": _servers(told)})
 
 
 def ok(dialect: RealtimeDialect, id_: RequestId) -> bytes:
@@ -291,6 +301,10 @@ def _refusal(refusal: HeadraceError) -> Map:
     if refusal.retry_ms is not None:
         fields["retry_ms"] = refusal.retry_ms
     return fields
+
+
+def _servers(told: Told) -> list[Map]:
+    return [{"url": server.url, "weight": server.weight} for server in told.servers]
 
 
 def _place(position: Position) -> Map:

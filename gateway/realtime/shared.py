@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 
+from cluster.servers import Told
 from gateway.context import Context
 from gateway.realtime import consuming
 from gateway.realtime.admission import Admission
@@ -13,10 +14,11 @@ from gateway.websocket import Services
 class Shared:
     """The node's services, a dialect a subprotocol, and the short-lived tasks of all connections."""
 
-    def __init__(self, context: Context, node: Services, welcome: Node) -> None:
+    def __init__(self, context: Context, node: Services, welcome: Node, told: Told) -> None:
         self.context = context
         self.node = node
         self.welcome = welcome
+        self.told = told
         self.dialects: dict[str, RealtimeDialect] = {d.subprotocol: d for d in (Json(), Msgpack())}
         most = node.limits.subscriptions_per_connection
         self.consuming = consuming.Services(context.subscriptions, context.consumers, self.spawn, most)

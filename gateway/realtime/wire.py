@@ -6,7 +6,6 @@ valid one.
 """
 
 import binascii
-import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,14 +24,11 @@ from broker.names import SubscriptionName, TopicName, parse_subscription, parse_
 from broker.ports import FromTime, Last, Since
 from broker.positions import Position
 from broker.publish import Durability
-
-MAX_INTEGER = 2**53 - 1
-"""JavaScript keeps integers exactly up to here."""
+from gateway.realtime.fields import Fields, RequestId, read_id, read_identity, read_integer, read_string, read_text
 
 MAX_DEPTH = 100
 """Levels of nesting of one frame, its own map included: parsers of other languages recurse."""
 
-MAX_ID_BYTES = 64
 MAX_TOKEN_BYTES = 16_384
 """Of a `hello`'s token; a JWT with a long list of rights fits."""
 MAX_CLIENT_BYTES = 128
@@ -53,10 +49,6 @@ MAX_ACKS = 1000
 """Of one frame that settles deliveries."""
 
 MAX_ACK_BYTES = 255
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-RequestId = int | str | None
 
 
 class Hello(NamedTuple):
@@ -125,6 +117,14 @@ class Extend(NamedTuple):
     deadline_s: int
 
 
+class Release(NamedTuple):
+    """They were never looked at: give them out again at once, without counting the attempt."""
+
+    id: RequestId
+    subscription: SubscriptionName
+    acks: tuple[str, ...]
+
+
 class Ping(NamedTuple):
     id: RequestId
 
@@ -134,12 +134,11 @@ class Refused(NamedTuple):
     error: HeadraceError
 
 
-Settle = Ack | Nack | Extend
+Settle = Ack | Nack | Extend | Release
 Consume = Attach | Detach | Settle
 """Requests that name a durable subscription."""
 
 Request = Hello | Subscribe | Unsubscribe | Publish | Consume | Ping
-Fields = dict[str, object]
 
 
 def read_json(data: bytes) -> Request | Refused:
@@ -183,7 +182,7 @@ def _read(frame: object, message: Callable[[Fields], Message]) -> Request | Refu
     if not isinstance(frame, dict):
         return Refused(None, InvalidRequest("A frame is an object with the key 'op'."))
     try:
-        id_ = _id(frame)
+        id_ = read_id(frame)
     except HeadraceError as error:
         return Refused(None, error)
     try:
@@ -203,11 +202,11 @@ def _request(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]
     if op == "ping":
         return Ping(id_)
     if op == "hello":
-        token = _text(frame, "token", MAX_TOKEN_BYTES)
-        return Hello(id_, token, _text(frame, "client", MAX_CLIENT_BYTES, least=0))
+        token = read_text(frame, "token", MAX_TOKEN_BYTES)
+        return Hello(id_, token, read_text(frame, "client", MAX_CLIENT_BYTES, least=0))
     if op in ("attach", "detach"):
         return _attachment(frame, id_, op)
-    if op in ("ack", "nack", "extend"):
+    if op in ("ack", "nack", "extend", "release"):
         return _settle(frame, id_, op)
     if isinstance(op, str):
         raise UnknownOperation(f"There is no operation {shown(op)}.")
@@ -218,17 +217,21 @@ def _attachment(frame: Fields, id_: RequestId, op: str) -> Attach | Detach:
     subscription = _subscription(frame)
     if op == "detach":
         return Detach(id_, subscription)
-    return Attach(id_, subscription, _integer(frame.get("window", DEFAULT_WINDOW), "window", least=1, most=MAX_WINDOW))
+    return Attach(
+        id_, subscription, read_integer(frame.get("window", DEFAULT_WINDOW), "window", least=1, most=MAX_WINDOW)
+    )
 
 
 def _settle(frame: Fields, id_: RequestId, op: str) -> Settle:
     subscription, acks = _subscription(frame), _acks(frame)
     if op == "ack":
         return Ack(id_, subscription, acks)
+    if op == "release":
+        return Release(id_, subscription, acks)
     if op == "nack":
-        delay_ms = _integer(frame["delay_ms"], "delay_ms") if "delay_ms" in frame else None
+        delay_ms = read_integer(frame["delay_ms"], "delay_ms") if "delay_ms" in frame else None
         return Nack(id_, subscription, acks, delay_ms)
-    return Extend(id_, subscription, acks, _integer(frame.get("deadline_s"), "deadline_s"))
+    return Extend(id_, subscription, acks, read_integer(frame.get("deadline_s"), "deadline_s"))
 
 
 def _acks(frame: Fields) -> tuple[str, ...]:
@@ -243,13 +246,13 @@ def _acks(frame: Fields) -> tuple[str, ...]:
 
 def _publish(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]) -> Publish:
     topic = _topic(frame)
-    publisher = _identity(frame, "publisher", MAX_PUBLISHER_BYTES)
-    key = _identity(frame, "key", MAX_KEY_BYTES)
+    publisher = read_identity(frame, "publisher", MAX_PUBLISHER_BYTES)
+    key = read_identity(frame, "key", MAX_KEY_BYTES)
     if (publisher is None) != ("seq" not in frame):
         raise InvalidRequest("'publisher' and 'seq' go together.")
     if publisher is not None and key is not None:
         raise InvalidRequest("A publish has 'publisher' and 'seq', or 'key', not both.")
-    sequence = _integer(frame["seq"], "seq") if publisher is not None else 0
+    sequence = read_integer(frame["seq"], "seq") if publisher is not None else 0
     return Publish(id_, topic, message(frame), publisher, sequence, key, _durability(frame))
 
 
@@ -260,8 +263,8 @@ def _json_message(frame: Fields) -> Message:
     if "json" in frame:
         return Message(Kind.JSON, orjson.dumps(frame["json"]), _attributes(frame))
     if "text" in frame:
-        return Message(Kind.TEXT, _string(frame["text"], "text").encode(), _attributes(frame))
-    text = _string(frame["base64"], "base64")
+        return Message(Kind.TEXT, read_string(frame["text"], "text").encode(), _attributes(frame))
+    text = read_string(frame["base64"], "base64")
     try:
         payload = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
@@ -320,7 +323,7 @@ def _durability(frame: Fields) -> Durability | None:
     if "durability" not in frame:
         return None
     try:
-        return Durability(_string(frame["durability"], "durability"))
+        return Durability(read_string(frame["durability"], "durability"))
     except ValueError as error:
         raise InvalidRequest("'durability' is one of 'memory', 'replica' and 'disk'.") from error
 
@@ -334,64 +337,24 @@ def _since(frame: Fields) -> Since:
     if isinstance(since, dict):
         says = [word for word in ("epoch", "last", "time") if word in since]
         if says == ["epoch"]:
-            return Position(_integer(since["epoch"], "epoch"), _integer(since.get("offset"), "offset", least=-1))
+            return Position(
+                read_integer(since["epoch"], "epoch"), read_integer(since.get("offset"), "offset", least=-1)
+            )
         if says == ["last"]:
-            return Last(_integer(since["last"], "last"))
+            return Last(read_integer(since["last"], "last"))
         if says == ["time"]:
-            return FromTime(_integer(since["time"], "time"))
+            return FromTime(read_integer(since["time"], "time"))
     raise InvalidRequest('\'since\' is "now", "earliest", {last}, {time} or {epoch, offset}.')
 
 
 def _topic(frame: Fields) -> TopicName:
-    return _parse_topic(_string(frame.get("topic"), "topic"))
+    return _parse_topic(read_string(frame.get("topic"), "topic"))
 
 
 def _subscription(frame: Fields) -> SubscriptionName:
-    return _parse_subscription(_string(frame.get("subscription"), "subscription"))
+    return _parse_subscription(read_string(frame.get("subscription"), "subscription"))
 
 
 # A socket publishes to the same few topics: their names are looked up, not parsed again. Refusals are not kept.
 _parse_topic = lru_cache(maxsize=MAX_PARSED_TOPICS)(parse_topic)
 _parse_subscription = lru_cache(maxsize=MAX_PARSED_TOPICS)(parse_subscription)
-
-
-def _id(frame: Fields) -> RequestId:
-    if "id" not in frame:
-        return None
-    given = frame["id"]
-    if type(given) is int and 0 <= given <= MAX_INTEGER:
-        return given
-    if isinstance(given, str) and 0 < len(given.encode()) <= MAX_ID_BYTES:
-        return given
-    raise InvalidRequest(f"'id' is an integer from 0 to 2^53-1, or a string of 1 to {MAX_ID_BYTES} bytes.")
-
-
-def _identity(frame: Fields, name: str, most: int) -> str | None:
-    text = _text(frame, name, most)
-    if text is not None and _CONTROL.search(text):
-        raise InvalidRequest(f"'{name}' holds a control character.")
-    return text
-
-
-def _text(frame: Fields, name: str, most: int, *, least: int = 1) -> str | None:
-    if name not in frame:
-        return None
-    text = _string(frame[name], name)
-    if not least <= len(text.encode()) <= most:
-        raise InvalidRequest(f"'{name}' has {least} to {most} bytes.")
-    return text
-
-
-def _string(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"'{name}' must be a string.")
-    return value
-
-
-def _integer(value: object, name: str, *, least: int = 0, most: int = MAX_INTEGER) -> int:
-    # `type` and not `isinstance`: True is an int to Python, and nobody means it.
-    if type(value) is not int or not least <= value <= most:
-        raise InvalidRequest(
-            f"'{name}' must be an integer from {least} to {'2^53-1' if most == MAX_INTEGER else most}."
-        )
-    return value

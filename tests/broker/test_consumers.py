@@ -176,6 +176,17 @@ async def test_an_extension_by_nothing_gives_back_and_frees_the_window(house: Ho
     assert worker.delivered[1].attempt == 2
 
 
+async def test_what_the_application_never_saw_is_given_out_again_uncounted(house: House) -> None:
+    await house.say("a")
+    worker = await attach(house, window=1)
+    await until(lambda: worker.delivered)
+    other = await attach(house, window=1)
+    assert await house.consumers.release(worker, MAIL, worker.acks) == [Settled.OK]
+    await until(lambda: len(worker.delivered) + len(other.delivered) == 2)
+    assert {delivery.attempt for delivery in [*worker.delivered, *other.delivered]} == {1}
+    assert await house.consumers.release(worker, MAIL, worker.acks[:1]) == [Settled.STALE]
+
+
 async def test_after_detaching_nothing_comes_and_what_came_may_be_settled(house: House) -> None:
     await house.say("a")
     worker = await attach(house)

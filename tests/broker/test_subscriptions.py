@@ -144,6 +144,7 @@ async def test_what_is_deleted_is_unknown_to_every_verb(shop: Shop) -> None:
         shop.subscriptions.delete(MAIL),
         shop.subscriptions.acknowledge(MAIL, [delivery.ack]),
         shop.subscriptions.nack(MAIL, [delivery.ack]),
+        shop.subscriptions.release(MAIL, [delivery.ack]),
         shop.subscriptions.extend(MAIL, [delivery.ack], deadline_s=5),
         shop.subscriptions.offsets(MAIL),
         shop.subscriptions.offset_at(MAIL, 0),
@@ -178,6 +179,7 @@ async def test_a_cursor_takes_no_leases(shop: Shop) -> None:
         await shop.subscriptions.acknowledge(MAIL, ["0.1-token"])
     for verb in (
         shop.subscriptions.nack(MAIL, ["0"]),
+        shop.subscriptions.release(MAIL, ["0"]),
         shop.subscriptions.extend(MAIL, ["0"], deadline_s=5),
         shop.subscriptions.lease(MAIL, max_messages=1, max_bytes=1),
     ):
@@ -242,6 +244,7 @@ async def test_ack_ids_that_are_none_change_nothing(shop: Shop, bad: list[str]) 
     for verb in (
         shop.subscriptions.acknowledge(MAIL, bad and [delivery.ack, *bad]),
         shop.subscriptions.nack(MAIL, bad and [delivery.ack, *bad]),
+        shop.subscriptions.release(MAIL, bad and [delivery.ack, *bad]),
         shop.subscriptions.extend(MAIL, bad and [delivery.ack, *bad], deadline_s=5),
     ):
         with pytest.raises(InvalidRequest):

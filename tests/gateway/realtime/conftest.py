@@ -129,6 +129,9 @@ class Consumers:
     ) -> list[Settled]:
         return self._settle("nack", name, acks, delay_ms)
 
+    async def release(self, consumer: Consumer, name: SubscriptionName, acks: Sequence[str]) -> list[Settled]:
+        return self._settle("release", name, acks)
+
     async def extend(
         self, consumer: Consumer, name: SubscriptionName, acks: Sequence[str], *, deadline_s: int
     ) -> list[Settled]:

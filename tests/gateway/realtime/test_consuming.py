@@ -59,6 +59,7 @@ async def test_deliveries_in_messagepack(node: Any) -> None:
         (settle("ack", "1.1-t", "2.1-t"), ("ack", WORK, "1.1-t", "2.1-t")),
         (settle("nack", "1.1-t"), ("nack", WORK, "1.1-t", None)),
         (settle("nack", "1.1-t", delay_ms=50), ("nack", WORK, "1.1-t", 50)),
+        (settle("release", "1.1-t"), ("release", WORK, "1.1-t")),
         (settle("extend", "1.1-t", deadline_s=60), ("extend", WORK, "1.1-t", 60)),
     ],
 )

@@ -27,6 +27,7 @@ from broker.positions import Position, Range, Recovery
 from broker.store.base import Appended
 from broker.store.subscriptions import Settled
 from broker.subscriptions import Delivery
+from cluster.servers import Server, Told
 from gateway.realtime import frames
 from gateway.realtime.frames import MAX_PREFIXES, Attached, Json, Msgpack, Node, RealtimeDialect
 
@@ -65,16 +66,9 @@ def written(dialect: RealtimeDialect, vector: dict[str, Any]) -> bytes:
     """Write the frame that a vector describes from its meaning."""
     f = vector["map"]
     id_ = f.get("id")
+    if "servers" in f:
+        return written_of_cluster(dialect, f)
     match f["op"]:
-        case "welcome":
-            node = Node(
-                name=f["node"],
-                servers=tuple(server["url"] for server in f["servers"]),
-                ping_ms=f["ping_ms"],
-                spread_ms=f["spread_ms"],
-                **f["limits"],
-            )
-            return frames.welcome(dialect, f["connection"], node)
         case "ok":
             return frames.ok(dialect, id_)
         case "pong":
@@ -105,6 +99,18 @@ def written(dialect: RealtimeDialect, vector: dict[str, Any]) -> bytes:
             deliveries = [Delivery(entry_of(content), d["attempt"], d["ack"]) for d, content in told]
             return dialect.delivery(attached_of(f), deliveries)
     return dialect.message(TopicName(vector["message"]["topic"]), entry_of(vector["message"]))
+
+
+def written_of_cluster(dialect: RealtimeDialect, f: dict[str, Any]) -> bytes:
+    """The same for frames that tell of the cluster."""
+    told = Told(tuple(Server(server["url"], server["weight"]) for server in f["servers"]), f["spread_ms"])
+    match f["op"]:
+        case "welcome":
+            node = Node(name=f["node"], ping_ms=f["ping_ms"], **f["limits"])
+            return frames.welcome(dialect, f["connection"], node, told)
+        case "servers":
+            return frames.servers(dialect, told)
+    return frames.drain(dialect, told, deadline_ms=f["deadline_ms"])
 
 
 def entry_of(content: dict[str, Any]) -> Entry:

@@ -27,6 +27,7 @@ from gateway.realtime.wire import (
     Ping,
     Publish,
     Refused,
+    Release,
     Request,
     Subscribe,
     Unsubscribe,
@@ -70,6 +71,8 @@ def expected(vector: dict[str, Any]) -> Request:
             return Ack(id_, frame["subscription"], tuple(frame["acks"]))
         case "nack":
             return Nack(id_, frame["subscription"], tuple(frame["acks"]), frame.get("delay_ms"))
+        case "release":
+            return Release(id_, frame["subscription"], tuple(frame["acks"]))
         case "extend":
             return Extend(id_, frame["subscription"], tuple(frame["acks"]), frame["deadline_s"])
     payload = vector["payload"]
