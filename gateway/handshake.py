@@ -3,6 +3,9 @@
 uvicorn makes one `Handshake` for each upgrade request and feeds it the request's head. When it is answered with 101,
 the room's own `WebSocket` takes over the transport and the handshake is forgotten, `websockets`' `ServerProtocol` with
 it: that is what keeps an idle socket small (DESIGN 7). No extensions are offered.
+
+A room at an exact path opens its sockets at once; a `WaitingRoom` (`gateway.admittance`) is looked for after those, and
+is given the whole handshake and time to decide about it.
 """
 
 import asyncio
@@ -11,24 +14,30 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import responses
 from typing import Any, ClassVar, Protocol, cast
-from urllib.parse import parse_qs
 
 import orjson
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
 from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from broker.errors import HeadraceError, Unauthorized
 from broker.rights import Principal
+from gateway.admittance import MAX_EARLY_BYTES, Arrival, Entry, Rejection, WaitingRoom, decided
 from gateway.auth import Authenticator
+from gateway.negotiation import (
+    VERSION,
+    Negotiation,
+    Refusal,
+    credential,
+    full,
+    host_of,
+    malformed,
+    unauthorized,
+    wrong_version,
+)
 from gateway.session import peer_address
-from gateway.websocket import RESTART, Services, WebSocket
-
-VERSION = "13"
-"""Of RFC 6455."""
+from gateway.websocket import ABNORMAL, RESTART, Services, WebSocket
 
 MAX_HEAD_BYTES = 65_536
 """Request line and headers; uvicorn's HTTP protocol has bounds of its own before."""
@@ -36,10 +45,10 @@ MAX_HEAD_BYTES = 65_536
 AUTHENTICATE_SECONDS = 10.0
 """How long the keys of a token may take to be fetched."""
 
-RETRY_AFTER_SECONDS = 5
-
 DRAIN_SECONDS = 6.0
 """A little more than a closing handshake may take."""
+
+RESTARTS = "The node restarts."
 
 DRAIN_BATCH = 500
 """Sockets told to come back before the loop may turn."""
@@ -74,8 +83,11 @@ class Front:
         self.node = node
         self.auth = auth
         self.rooms = rooms
+        self.waiting_rooms: list[WaitingRoom] = []
+        """Asked in this order about a path that is no room's own."""
         self.draining = False
         self.tasks: set[asyncio.Task[None]] = set()
+        self.undecided: dict[Handshake, asyncio.Task[None]] = {}
 
     def protocol_class(self) -> type["Handshake"]:
         """Return what uvicorn takes as `ws=`."""
@@ -84,23 +96,34 @@ class Front:
     async def drain(self) -> None:
         """Take no new sockets, close all with 1012, and return when they are gone or `DRAIN_SECONDS` have passed."""
         self.draining = True
+        self._turn_away()
         sockets = list(self.node.sockets)
         for at in range(0, len(sockets), DRAIN_BATCH):
             for socket in sockets[at : at + DRAIN_BATCH]:
-                socket.close(RESTART, "The node restarts.")
+                socket.close(RESTART, RESTARTS)
             await asyncio.sleep(0)
         self.node.all_gone.clear()
-        if self.node.sockets:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.node.all_gone.wait(), DRAIN_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                if self.node.sockets:
+                    await self.node.all_gone.wait()
+                while self.undecided:
+                    await asyncio.wait(self.undecided.values())
         for socket in list(self.node.sockets):
             socket.transport.abort()
+        for task in list(self.undecided.values()):
+            task.cancel()
 
     def evict(self) -> None:
         """Close all sockets with 1012 at once, before anything more is read from them: the node was held to be gone."""
+        self._turn_away()
         for socket in list(self.node.sockets):
             socket.close(RESTART, "The node was cut off.")
         self.node.unsettled.clear()
+
+    def _turn_away(self) -> None:
+        for handshake in list(self.undecided):
+            handshake.turn_away()
 
     def settle(self) -> None:
         """Read on where it was left when the node had stood still."""
@@ -111,30 +134,8 @@ class Front:
     def refuse(self, code: str) -> None:
         self.node.metrics.refused(code)
 
-
-class Refusal(Exception):
-    """A handshake's refusal as an HTTP answer; `code` is its stable word."""
-
-    def __init__(self, status: HTTPStatus, code: str, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
-        super().__init__(message)
-
-
-class Negotiation(ServerProtocol):
-    """`websockets`' handshake, with our rule for subprotocols: the client's first that the room speaks."""
-
-    spoken: Sequence[str] = ()
-
-    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-        if not subprotocols:
-            return None
-        for name in subprotocols:
-            if name in self.spoken:
-                return name
-        raise NegotiationError(f"invalid subprotocol; expected one of {', '.join(self.spoken)}")
+    def waiting_room(self, path: str, host: str | None) -> WaitingRoom | None:
+        return next((room for room in self.waiting_rooms if room.claims(path, host)), None)
 
 
 class Handshake(asyncio.Protocol):
@@ -151,6 +152,11 @@ class Handshake(asyncio.Protocol):
         self._counted = False
         self._socket: WebSocket | None = None
         self._task: asyncio.Task[None] | None = None
+        self._room: WaitingRoom | None = None
+        self._early: bytearray | None = None
+        """What came while the room decides; None when it does not."""
+        self._over = 0
+        """The close code of a handshake that ended before it was decided."""
         self._protocol = Negotiation()
 
     # asyncio's side. Once there is a socket, all of this is passed on until the transport knows it.
@@ -163,6 +169,11 @@ class Handshake(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._socket is not None:
             self._socket.data_received(data)
+            return
+        if self._early is not None:
+            self._early += data
+            if len(self._early) > MAX_EARLY_BYTES:
+                self._transport.abort()
             return
         if self._task is not None or len(self._protocol.reader.buffer) > MAX_HEAD_BYTES:
             # RFC 6455 section 4.1: the client sends nothing until it has the answer.
@@ -194,7 +205,14 @@ class Handshake(asyncio.Protocol):
             self._task.cancel()
         if self._socket is not None:
             self._socket.connection_lost(exc)
-        elif self._counted:
+        elif self in self.front.undecided:
+            # It counts until it is decided: whoever leaves at once must not start any number of decisions.
+            self._over = self._over or ABNORMAL
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._counted:
             self._counted = False
             self.front.node.census.leave(self._address)
 
@@ -205,42 +223,102 @@ class Handshake(asyncio.Protocol):
     # The handshake.
 
     def _receive(self, request: Request) -> None:
+        path = request.path.partition("?")[0]
         try:
-            room, response = self._examine(request)
-            token = credential(request)
-            principal = self.front.auth.known(token) if token is not None else self.front.auth.anonymous
+            room = self.front.rooms.get(path)
+            if room is None:
+                self._ask(request, path)
+            else:
+                self._identify(room, self._examine(request, room.subprotocols), credential(request))
         except Refusal as refusal:
             self._refuse(refusal)
         except Unauthorized as error:
-            self._refuse(_unauthorized(error))
-        else:
-            if principal is None and token is not None:
-                self._start_authenticating(room, response, token)
-            elif principal is not None:
-                self._accept(room, response, principal, authenticated=token is not None)
+            self._refuse(unauthorized(error))
 
-    def _examine(self, request: Request) -> tuple[Room, Response]:
-        """Return the room and the answer, or raise `Refusal`."""
+    def _identify(self, room: Room, response: Response, token: str | None) -> None:
+        principal = self.front.auth.known(token) if token is not None else self.front.auth.anonymous
+        if principal is None and token is not None:
+            self._start_authenticating(room, response, token)
+        elif principal is not None:
+            self._accept(room, response, principal, authenticated=token is not None)
+
+    def _examine(self, request: Request, spoken: Sequence[str] | None, *, checks_origin: bool = True) -> Response:
+        """Return the answer that lets it in, or raise `Refusal`."""
         front = self.front
-        room = front.rooms.get(request.path.partition("?")[0])
-        if room is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "There is no WebSocket at this path.")
         if front.draining:
-            raise _full("The node restarts.")
+            raise full(RESTARTS)
         self._address = peer_address(self._transport)
         self._counted = front.node.census.enter(self._address)
         if not self._counted:
-            raise _full("There are too many connections.")
-        self._protocol.spoken = room.subprotocols
+            raise full("There are too many connections.")
+        self._protocol.spoken = spoken
         if request.headers.get_all("Sec-WebSocket-Version") not in ([], [VERSION]):
-            raise _version()
+            raise wrong_version()
         response = self._protocol.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            raise _malformed(response, self._protocol.handshake_exc)
-        host = request.headers.get_all("Host")
-        if not front.auth.allows_origin(self._protocol.origin, host[0] if host else None):
+            raise malformed(response, self._protocol.handshake_exc)
+        if checks_origin and not front.auth.allows_origin(self._protocol.origin, host_of(request)):
             raise Refusal(HTTPStatus.FORBIDDEN, "forbidden", "This origin is not allowed.")
-        return room, response
+        return response
+
+    # A handshake that a waiting room decides about.
+
+    def _ask(self, request: Request, path: str) -> None:
+        """Have a waiting room decide, or raise `Refusal`."""
+        room = self._room = self.front.waiting_room(path, host_of(request))
+        if room is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "There is no WebSocket at this path.")
+        response = self._examine(request, None, checks_origin=room.checks_origin)
+        self._early = bytearray()
+        deciding = self._decide(room, self._arrival(request), response)
+        task = self.front.undecided[self] = asyncio.get_running_loop().create_task(deciding)
+        task.add_done_callback(self._on_decided)
+
+    def _arrival(self, request: Request) -> Arrival:
+        path, _, query = request.path.partition("?")
+        name: object = self._transport.get_extra_info("sockname")
+        return Arrival(
+            path=path,
+            query=query,
+            headers=tuple(request.headers.raw_items()),
+            address=self._address,
+            port=int(name[1]) if isinstance(name, tuple) and len(name) > 1 else 0,
+            secure=self._transport.get_extra_info("sslcontext") is not None,
+        )
+
+    async def _decide(self, room: WaitingRoom, arrival: Arrival, response: Response) -> None:
+        verdict = await decided(room, arrival)
+        if isinstance(verdict, Rejection):
+            if not self._over:
+                self._reject(verdict, "denied")
+        elif self._over or self._transport.is_closing():
+            verdict.abandon(self._over or ABNORMAL)
+        else:
+            self._enter(verdict, response)
+
+    def _on_decided(self, task: asyncio.Task[None]) -> None:
+        del self.front.undecided[self]
+        if self._over:
+            self._leave()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a socket could not be opened", exc_info=task.exception())
+            self._transport.abort()
+
+    def _enter(self, entry: Entry, response: Response) -> None:
+        if entry.subprotocol is not None:
+            response.headers["Sec-WebSocket-Protocol"] = entry.subprotocol
+        early, self._early = self._early, None
+        self._open(response, entry.open(self._transport))
+        if early and self._socket is not None:
+            self._socket.data_received(bytes(early))
+
+    def turn_away(self) -> None:
+        """The node goes before the room has decided: say so, and let the decision end by itself."""
+        if not self._over:
+            self._refuse(full(RESTARTS))
+            self._over = RESTART
+
+    # A handshake with a credential.
 
     def _start_authenticating(self, room: Room, response: Response, token: str) -> None:
         self._transport.pause_reading()
@@ -253,9 +331,9 @@ class Handshake(asyncio.Protocol):
             async with asyncio.timeout(AUTHENTICATE_SECONDS):
                 principal = await self.front.auth.authenticate(token)
         except Unauthorized as error:
-            self._refuse(_unauthorized(error))
+            self._refuse(unauthorized(error))
         except (HeadraceError, TimeoutError):
-            self._refuse(_full("The token's keys cannot be fetched.", code="unavailable"))
+            self._refuse(full("The token's keys cannot be fetched.", code="unavailable"))
         else:
             self._task = None
             self._transport.resume_reading()
@@ -268,8 +346,11 @@ class Handshake(asyncio.Protocol):
             authenticated=authenticated,
             address=self._address,
         )
+        self._open(response, room.open(self._transport, opening))
+
+    def _open(self, response: Response, socket: WebSocket) -> None:
         self._protocol.send_response(response)
-        socket = self._socket = room.open(self._transport, opening)
+        self._socket = socket
         self.front.node.connections.discard(self)
         self._transport.write(b"".join(self._protocol.data_to_send()) + socket.greeting())
         socket.start()
@@ -281,44 +362,19 @@ class Handshake(asyncio.Protocol):
             self._transport.set_protocol(socket)
 
     def _refuse(self, refusal: Refusal) -> None:
-        self.front.refuse(refusal.code)
-        body = orjson.dumps({"error": {"code": refusal.code, "message": refusal.message}})
-        headers = Headers(refusal.headers)
-        headers["Content-Type"] = "application/json"
-        headers["Content-Length"] = str(len(body))
+        if self._room is None:
+            body = orjson.dumps({"error": {"code": refusal.code, "message": refusal.message}})
+            json = ("Content-Type", "application/json")
+            rejection = Rejection(status=refusal.status, body=body, headers=(*refusal.headers, json))
+        else:
+            rejection = self._room.rejection(refusal.status, refusal.message, refusal.headers)
+        self._reject(rejection, refusal.code)
+
+    def _reject(self, rejection: Rejection, code: str) -> None:
+        self.front.refuse(code)
+        headers = Headers(rejection.headers)
+        headers["Content-Length"] = str(len(rejection.body))
         headers["Connection"] = "close"
-        self._transport.write(Response(refusal.status, refusal.status.phrase, headers, body).serialize())
+        response = Response(rejection.status, responses.get(rejection.status, "Status"), headers, rejection.body)
+        self._transport.write(response.serialize())
         self._transport.close()
-
-
-def credential(request: Request) -> str | None:
-    """Return a handshake's token: `Authorization: Bearer`, `x-api-key`, `?token=`, the first that is not empty."""
-    for value in request.headers.get_all("Authorization"):
-        scheme, _, token = value.strip().partition(" ")
-        if scheme.lower() == "bearer" and token.strip():
-            return token.strip()
-    for value in request.headers.get_all("x-api-key"):
-        if value.strip():
-            return value.strip()
-    query = parse_qs(request.path.partition("?")[2], max_num_fields=100)
-    return query["token"][0] if "token" in query else None
-
-
-def _malformed(response: Response, why: Exception | None) -> Refusal:
-    kept = tuple((name, value) for name, value in response.headers.raw_items() if name in ("Upgrade", "Allow"))
-    status = HTTPStatus(response.status_code)
-    return Refusal(status, "invalid_request", f"The handshake is malformed: {why}.", kept)
-
-
-def _version() -> Refusal:
-    wanted = (("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket"))
-    return Refusal(HTTPStatus.UPGRADE_REQUIRED, "invalid_request", "The WebSocket version must be 13.", wanted)
-
-
-def _unauthorized(error: HeadraceError) -> Refusal:
-    return Refusal(HTTPStatus.UNAUTHORIZED, error.code, error.reason, (("WWW-Authenticate", "Bearer"),))
-
-
-def _full(message: str, *, code: str = "limit_exceeded") -> Refusal:
-    retry = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, code, message, retry)

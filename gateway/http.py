@@ -74,6 +74,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.stopping = False
         self.gone = False
         self.url = b""
+        self.spelt: list[bytes] = []
         self.header_bytes = 0
         self.unsent_bytes = 0
         self.body_since = 0.0
@@ -177,6 +178,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         self.phase = Phase.HEADERS
+        self.spelt = []
         self.header_bytes = 0
         if self.greeted:
             self.deadline = self.loop.time() + self.bounds.header_seconds
@@ -194,6 +196,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.refused:
             return
         super().on_header(name, value)
+        self.spelt.append(name)
         self.header_bytes += len(name) + len(value) + 4
         self._check_headers()
 
@@ -240,6 +243,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._let_go("upgrade")
         # The WebSocket protocol counts itself; nothing can come in between.
         self.reception.census.leave(self.address)
+        # As the client spelt them: uvicorn lowers names, and some contracts show them to back ends.
+        self.scope["headers"] = [(name, value) for name, (_, value) in zip(self.spelt, self.headers, strict=True)]
         super().handle_websocket_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:

@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 import sockets
 from sockets import CLOSE, frame, upgrade
-from websockets.datastructures import Headers
-from websockets.http11 import Request
 
 from broker.errors import HeadraceError, Unauthorized, Unavailable
 from broker.rights import Principal
 from gateway.config import Config, Limits
-from gateway.handshake import Front, Opening, credential
+from gateway.handshake import Front, Opening
 from gateway.metrics import Metrics
 from gateway.session import Census, Outbox, Wheel
 from gateway.websocket import Services, WebSocket
@@ -170,20 +168,6 @@ async def test_without_a_credential_the_caller_is_anonymous() -> None:
     async with door() as d, sockets.raw(d.port) as client:
         assert (await client.shake(upgrade("/echo"))).status == 101
         assert (d.room.openings[0].principal, d.room.openings[0].authenticated) == (ANYBODY, False)
-
-
-@pytest.mark.parametrize(
-    ("headers", "path", "found"),
-    [
-        ([], "/", None),
-        ([("Authorization", "Bearer ")], "/?token=", None),
-        ([("Authorization", "Bearer"), ("X-API-Key", " ")], "/?token=a", "a"),
-        ([], "/?token=a&token=b", "a"),
-        ([], "/?token=%C3%A4%2B", "ä+"),
-    ],
-)
-def test_where_credentials_stand(headers: list[tuple[str, str]], path: str, found: str | None) -> None:
-    assert credential(Request(path, Headers(headers))) == found
 
 
 async def test_a_token_whose_key_is_fetched_is_waited_for() -> None:

@@ -1,0 +1,84 @@
+"""What a handshake says: whose it is, which subprotocols it offers, and the words in which it is refused.
+
+Everything here looks at one request and touches no socket; `gateway.handshake` does.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import parse_qs
+
+from websockets.exceptions import NegotiationError
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from broker.errors import HeadraceError
+
+VERSION = "13"
+"""Of RFC 6455."""
+
+RETRY_AFTER_SECONDS = 5
+
+
+class Refusal(Exception):
+    """A handshake's refusal as an HTTP answer; `code` is its stable word."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers
+        super().__init__(message)
+
+
+class Negotiation(ServerProtocol):
+    """`websockets`' handshake, with our rule for subprotocols: the client's first that the room speaks."""
+
+    spoken: Sequence[str] | None = None
+    """None: somebody else selects."""
+
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        if not subprotocols or self.spoken is None:
+            return None
+        for name in subprotocols:
+            if name in self.spoken:
+                return name
+        raise NegotiationError(f"invalid subprotocol; expected one of {', '.join(self.spoken)}")
+
+
+def credential(request: Request) -> str | None:
+    """Return a handshake's token: `Authorization: Bearer`, `x-api-key`, `?token=`, the first that is not empty."""
+    for value in request.headers.get_all("Authorization"):
+        scheme, _, token = value.strip().partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            return token.strip()
+    for value in request.headers.get_all("x-api-key"):
+        if value.strip():
+            return value.strip()
+    query = parse_qs(request.path.partition("?")[2], max_num_fields=100)
+    return query["token"][0] if "token" in query else None
+
+
+def host_of(request: Request) -> str | None:
+    given = request.headers.get_all("Host")
+    return given[0] if given else None
+
+
+def malformed(response: Response, why: Exception | None) -> Refusal:
+    kept = tuple((name, value) for name, value in response.headers.raw_items() if name in ("Upgrade", "Allow"))
+    status = HTTPStatus(response.status_code)
+    return Refusal(status, "invalid_request", f"The handshake is malformed: {why}.", kept)
+
+
+def wrong_version() -> Refusal:
+    wanted = (("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket"))
+    return Refusal(HTTPStatus.UPGRADE_REQUIRED, "invalid_request", "The WebSocket version must be 13.", wanted)
+
+
+def unauthorized(error: HeadraceError) -> Refusal:
+    return Refusal(HTTPStatus.UNAUTHORIZED, error.code, error.reason, (("WWW-Authenticate", "Bearer"),))
+
+
+def full(message: str, *, code: str = "limit_exceeded") -> Refusal:
+    retry = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, code, message, retry)
