@@ -92,6 +92,15 @@ class Keys:
         """
         return f"{self.prefix}:{{{encoded(space) or '@'}}}:records:{kind}".encode()
 
+    def channel(self, client_id: bytes) -> tuple[bytes, bytes]:
+        """The queue and the state of an App Engine channel, in one slot. A client id is any bytes."""
+        tag = f"{self.prefix}:{{channel/{quote(client_id, safe='/')}}}"
+        return f"{tag}:queue".encode(), f"{tag}:state".encode()
+
+    def channels_due(self, share: int) -> bytes:
+        """Sorted set: the channels of one share of the client ids, by when to look after their presence."""
+        return f"{self.prefix}:{{channels/{share}}}:due".encode()
+
     def probe(self, node: str, number: int) -> tuple[bytes, bytes]:
         """A node's own key and channel for its readiness probe, in one slot that `number` picks."""
         tag = f"{self.prefix}:{{node/{encoded(node)}/{number}}}"

@@ -46,6 +46,14 @@ ACK_CURSOR = load("ack_cursor")
 LEASE = load("lease")
 SETTLE = load("settle")
 SEEK = load("seek")
+CHANNEL_BIND = load("channel_bind")
+CHANNEL_OPEN = load("channel_open")
+CHANNEL_SEND = load("channel_send")
+CHANNEL_READ = load("channel_read")
+CHANNEL_CLOSE = load("channel_close")
+CHANNEL_SETTLE = load("channel_settle")
+CHANNEL_DUE = load("channel_due")
+CHANNEL_WATCH = load("channel_watch")
 
 ALL = (
     PUBLISH,
@@ -70,5 +78,13 @@ ALL = (
     LEASE,
     SETTLE,
     SEEK,
+    CHANNEL_BIND,
+    CHANNEL_OPEN,
+    CHANNEL_SEND,
+    CHANNEL_READ,
+    CHANNEL_CLOSE,
+    CHANNEL_SETTLE,
+    CHANNEL_DUE,
+    CHANNEL_WATCH,
 )
 """Everything a connection loads when it is made."""

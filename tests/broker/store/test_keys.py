@@ -109,3 +109,12 @@ def test_long_ids_are_shortened_and_stay_different() -> None:
     assert len(once_id("me", "k" * (longest + 1))) == 33
     assert once_id("me", "k" * 500) != once_id("me", "k" * 501)
     assert once_id("me", "\ud800") == b"2:me\xed\xa0\x80"
+
+
+@pytest.mark.parametrize("client", [b"player", b"a}b", b"\xff\x00", b""])
+def test_a_channels_keys_share_a_slot_whatever_its_client_is_called(client: bytes) -> None:
+    queue, state = KEYS.channel(client)
+    assert queue != state
+    assert servers.slot_of(queue) == servers.slot_of(state)
+    assert KEYS.channel(client) != KEYS.channel(client + b"x")
+    assert KEYS.channels_due(3) == b"hr:{channels/3}:due"

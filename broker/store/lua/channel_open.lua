@@ -1,0 +1,60 @@
+#!lua flags=allow-oom
+-- Opens a client's connection, or renews it: it is alive for a while from now. A new one gets the next number; where
+-- connections replace each other, those with a lower number end, and one that was replaced does not come back.
+-- KEYS:    1 queue (stream), 2 state (hash): see `_channel`
+-- ARGV:    1 name, 2 its number ('': a new one), 3 node, 4 ms until it counts as gone, 5 its cursor ('': as it was),
+--          6 '1': replaces others, 7 '1': nothing is kept for who is away, 8 ms that the channel lives at least,
+--          9 nonce for presence, should it begin
+-- RETURNS: nil when it was replaced; else number, cursor, chain, next offset, first ID or '', a flat list of bound
+--          topics and positions, a flat list of replaced names and nodes, and events: {kind, nonce, number} each
+-- include: _epoch
+-- include: _ids
+-- include: _state
+-- include: _channel
+local name, given, strict = ARGV[1], tonumber(ARGV[2]), ARGV[7] == '1'
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  create_state()
+end
+open_state(strict)
+local newest = tonumber(state.newest)
+local link = links[name]
+if not link then
+  if given and given < newest and ARGV[6] == '1' then
+    return false
+  end
+  link = { number = given or newest + 1, cursor = state.cursor }
+  links[name] = link
+end
+if link.number > newest then
+  set('newest', int(link.number))
+end
+link.node, link.ends = ARGV[3], now + ARGV[4]
+if state.present == '' then
+  set('present', ARGV[9])
+  if strict then
+    clear_queue()
+    link.cursor = state.cursor
+  end
+  add_event('connected')
+end
+set('due', '')
+deliver_to(name, ARGV[5])
+write_link(name)
+keep(tonumber(ARGV[8]))
+local replaced = {}
+if ARGV[6] == '1' then
+  for other, older in pairs(links) do
+    if older.number < link.number then
+      redis.call('HDEL', KEYS[2], 'l' .. other)
+      replaced[#replaced + 1] = other
+      replaced[#replaced + 1] = older.node
+    end
+  end
+end
+local bound = {}
+for topic, at in pairs(topics) do
+  bound[#bound + 1] = topic
+  bound[#bound + 1] = at
+end
+local log = log_state()
+return { link.number, link.cursor, log[1], log[2], log[3], bound, replaced, events }
