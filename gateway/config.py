@@ -15,12 +15,14 @@ from typing import Any
 
 from broker.catalog import AutoCreate, CatalogDefaults
 from broker.store.base import Retention
+from gateway.apigateway.settings import ApiGateway
 from gateway.channel.settings import Channel
 from gateway.checks import contradictions
 from gateway.options import (
     ENVIRONMENT_PREFIX,
     ConfigError,
     Mistake,
+    Mistakes,
     Option,
     Secret,
     describe,
@@ -93,6 +95,7 @@ class Config:
     push: Push = field(default_factory=Push)
     channel: Channel = field(default_factory=Channel)
     x509: X509 = field(default_factory=X509)
+    apigateway: ApiGateway = field(default_factory=ApiGateway)
     embedded: Embedded = field(default_factory=Embedded)
     log: Log = field(default_factory=Log)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -144,6 +147,8 @@ def load(
             try:
                 values[key] = read_value(known, given)
                 sources[key] = source
+            except Mistakes as several:
+                mistakes += several.under(source)
             except ValueError as error:
                 mistakes.append(Mistake(source, f"{error}{describe(known, given)}"))
     config = _build(values, sources)
@@ -227,6 +232,7 @@ def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
         push=Push(**given("push")),
         channel=Channel(**given("channel")),
         x509=X509(**given("x509")),
+        apigateway=ApiGateway(**given("apigateway")),
         embedded=Embedded(**given("embedded")),
         log=Log(**given("log")),
         sources=sources,
@@ -241,6 +247,8 @@ def value_of(config: Config, key: str) -> object:
 
 def shown(known: Option, value: object) -> str:
     """Return a value as an operator may see it: of a secret only whether it is set."""
+    if known.show is not None and value:
+        return known.show(value)
     if known.is_secret:
         return "set" if value else "not set"
     if isinstance(value, tuple):

@@ -43,6 +43,18 @@ class Mistake:
         return f"{self.place}: {self.sentence}"
 
 
+class Mistakes(ValueError):
+    """Several things wrong within one value, which is a table or a list; their places are relative to it."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("; ".join(str(mistake) for mistake in mistakes))
+
+    def under(self, place: str) -> list[Mistake]:
+        """Return them with the place of the value that they were found in."""
+        return [Mistake(".".join(filter(None, (place, inner.place))), inner.sentence) for inner in self.mistakes]
+
+
 class ConfigError(Exception):
     """The configuration does not hold; `mistakes` names everything that was found."""
 
@@ -62,6 +74,7 @@ class Option:
     least: float | None
     most: float | None
     read: Callable[[object], object] | None
+    show: Callable[[Any], str] | None = None
 
     @property
     def variable(self) -> str:
@@ -79,12 +92,14 @@ def option(
     least: float | None = None,
     most: float | None = None,
     read: Callable[[object], object] | None = None,
+    show: Callable[[Any], str] | None = None,
 ) -> Any:
     """A dataclass field that is an option. `read` turns a TOML or JSON value into the field's, or raises `ValueError`;
 
-    it also says that the value may hold secrets and is never shown.
+    it also says that the value may hold secrets and is never shown. It may raise `Mistakes` with all that is wrong.
+    `show` says of such a value what an operator may see.
     """
-    metadata = {"meaning": meaning, "least": least, "most": most, "read": read}
+    metadata = {"meaning": meaning, "least": least, "most": most, "read": read, "show": show}
     return dataclasses.field(default=default, metadata=metadata)
 
 
