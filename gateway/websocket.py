@@ -38,6 +38,9 @@ NO_PONG = 4001
 ABNORMAL = 1006
 """Never sent: what a socket without a close frame is counted under."""
 
+LOOK_SECONDS = 3600.0
+"""The longest time between two looks at a socket's deadlines."""
+
 _FIN = 0x80
 
 log = logging.getLogger(__name__)
@@ -105,6 +108,8 @@ class WebSocket(Session, asyncio.Protocol):
     )
 
     face = "websocket"
+    unanswered = (NO_PONG, "No answer to a ping.")
+    """How a peer that answers no ping is closed."""
 
     def __init__(self, transport: asyncio.Transport, node: Services, address: str) -> None:
         super().__init__(transport, node.outbox, high_water_bytes=node.limits.high_water_bytes)
@@ -127,9 +132,23 @@ class WebSocket(Session, asyncio.Protocol):
         node.sockets.add(self)
         node.connections.add(self)
         node.metrics.connection_opened(self.face)
-        node.wheel.arm(self, min(node.limits.ping_seconds, self.due_in()))
+        node.wheel.arm(self, min(self.ping_seconds, self.due_in(), LOOK_SECONDS))
 
     # What a room overrides.
+
+    @property
+    def max_frame_bytes(self) -> int:
+        return self.node.limits.frame_bytes
+
+    @property
+    def max_message_bytes(self) -> int:
+        """In all of its fragments."""
+        return self.node.limits.frame_bytes
+
+    @property
+    def ping_seconds(self) -> float:
+        """How long a peer may be silent before it is pinged; `math.inf`: it never is."""
+        return self.node.limits.ping_seconds
 
     def greeting(self) -> bytes:
         """Return the frames that go out right behind the answer to the handshake."""
@@ -212,7 +231,7 @@ class WebSocket(Session, asyncio.Protocol):
         """Handle the whole frames in `data`, and keep the rest."""
         self._consuming = True
         at = 0
-        max_bytes = self.node.limits.frame_bytes
+        max_bytes = self.max_frame_bytes
         while not (self._stopped or self._deaf):
             header = read_header(data, at, max_bytes)
             if header is None:
@@ -220,7 +239,7 @@ class WebSocket(Session, asyncio.Protocol):
             if header.shape is Shape.WRONG:
                 self._fail(PROTOCOL_ERROR, "The frame breaks RFC 6455.")
             elif header.shape is Shape.TOO_BIG:
-                self._fail(TOO_BIG, f"A message has {max_bytes} bytes at most.")
+                self._fail(TOO_BIG, f"A frame has {max_bytes} bytes at most.")
             elif header.end > len(data):
                 break
             else:
@@ -269,7 +288,7 @@ class WebSocket(Session, asyncio.Protocol):
 
     def _judge(self, frame: bytes) -> None:
         """Let the protocol of `websockets` decide about a fragment or a close frame."""
-        fragments = self._fragments = self._fragments or Fragments(self.node.limits.frame_bytes)
+        fragments = self._fragments = self._fragments or Fragments(self.max_message_bytes)
         protocol = fragments.protocol
         protocol.receive_data(frame)
         if protocol.parser_exc is not None:
@@ -357,23 +376,25 @@ class WebSocket(Session, asyncio.Protocol):
             return
         wait = self._keep_alive()
         if not self.closing:
-            self.node.wheel.arm(self, min(wait, self.due_in()))
+            self.node.wheel.arm(self, min(wait, self.due_in(), LOOK_SECONDS))
 
     def _keep_alive(self) -> float:
         """Ping a silent peer, close one that has not answered, and return the seconds until the next look."""
-        limits, wheel = self.node.limits, self.node.wheel
+        wheel, ping_seconds = self.node.wheel, self.ping_seconds
+        if ping_seconds == math.inf:
+            return math.inf
         now = wheel.now
         if self._stopped:
             # Its pong may lie in the kernel's buffer. A peer that is gone is found by TCP's own timeout.
             self._heard = now
         if self._pinged > self._heard:
-            left = self._pinged + wheel.turns(limits.pong_seconds) - now
+            left = self._pinged + wheel.turns(self.node.limits.pong_seconds) - now
             if left <= 0:
-                self.close(NO_PONG, "No answer to a ping.")
+                self.close(*self.unanswered)
             return left * wheel.grain_seconds
-        left = self._heard + wheel.turns(limits.ping_seconds) - now
+        left = self._heard + wheel.turns(ping_seconds) - now
         if left > 0:
             return left * wheel.grain_seconds
         self._pinged = now
-        self.write(framed(_FIN | PING, b""))
-        return limits.pong_seconds
+        self.answer(framed(_FIN | PING, b""))
+        return self.node.limits.pong_seconds
