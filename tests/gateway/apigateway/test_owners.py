@@ -1,0 +1,95 @@
+"""The owner is found from the id; only what is not known is asked of Redis, and once for many."""
+
+import asyncio
+
+import attached
+import pytest
+import servers
+from attached import eventually
+
+from broker.errors import Unavailable
+from gateway.apigateway.errors import Gone, Malformed
+from gateway.apigateway.identifiers import SERIAL_BYTES, connection_id, tag_of
+from gateway.apigateway.owners import Owners
+
+
+def id_on(node: str) -> str:
+    return connection_id(tag_of(node), bytes(SERIAL_BYTES))
+
+
+class Counted:
+    """Redis with a count of the looks."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+        self.looks = 0
+        self.failure: Exception | None = None
+
+    async def execute(self, *args: object, **named: object) -> object:
+        self.looks += 1
+        if self.failure:
+            raise self.failure
+        return await self.inner.execute(*args, **named)  # type: ignore[attr-defined]
+
+
+async def test_known_members_cost_no_look(valkey: servers.Server) -> None:
+    valkey.flush()
+    async with attached.office(valkey, "a") as a, attached.office(valkey, "b") as b:
+        await eventually(lambda: len(a.node.members) == 2)
+        counted, now = Counted(a.topology), 0.0
+        owners = Owners(counted, a.node, keys=attached.KEYS, monotonic=lambda: now)  # type: ignore[arg-type]
+        assert await owners.owner_of(id_on(b.node.id)) == b.node.id
+        assert await owners.owner_of(id_on(a.node.id)) == a.node.id
+        assert counted.looks == 0
+        with pytest.raises(Malformed):
+            await owners.owner_of("x")
+        assert counted.looks == 0
+
+
+async def test_unknown_tags_share_looks(valkey: servers.Server) -> None:
+    valkey.flush()
+    async with attached.office(valkey, "a") as a:
+        counted = Counted(a.topology)
+        owners = Owners(counted, a.node, keys=attached.KEYS, monotonic=lambda: 0.0)  # type: ignore[arg-type]
+        asked = [owners.owner_of(id_on(f"z.{number}")) for number in range(50)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Gone}
+        assert counted.looks == 1
+        # One that is asked while a look is under way waits for the next: a node may have joined in between.
+        first = asyncio.ensure_future(owners.look())
+        while counted.looks < 2:
+            await asyncio.sleep(0)
+        await asyncio.gather(first, owners.look(), owners.look())
+        assert counted.looks == 3
+
+
+async def test_without_a_sound_look_nobody_is_gone(valkey: servers.Server) -> None:
+    valkey.flush()
+    async with attached.office(valkey, "a") as a:
+        counted = Counted(a.topology)
+        owners = Owners(counted, a.node, keys=attached.KEYS, monotonic=lambda: 0.0)  # type: ignore[arg-type]
+        counted.failure = Unavailable()
+        with pytest.raises(Unavailable):
+            await owners.owner_of(id_on("z.0"))
+        counted.failure = None
+        assert await owners.is_gone("z.0")
+        assert not await owners.is_gone(a.node.id)
+        a.die()
+        valkey.flush()
+        with pytest.raises(Unavailable):
+            await owners.owner_of(id_on("z.0"))
+        with pytest.raises(Unavailable):
+            await owners.is_gone("z.0")
+
+
+async def test_the_members_are_read_again_after_a_while(valkey: servers.Server) -> None:
+    valkey.flush()
+    now = 0.0
+    async with attached.office(valkey, "a") as a:
+        owners = Owners(a.topology, a.node, keys=attached.KEYS, monotonic=lambda: now)
+        assert list(owners.members().values()) == [a.node.id]
+        async with attached.office(valkey, "b") as b:
+            await eventually(lambda: len(a.node.members) == 2)
+            assert b.node.id not in owners.members().values()
+            now = 1.0
+            assert b.node.id in owners.members().values()
