@@ -135,17 +135,26 @@ class ChannelStore:
             raise LimitExceeded(f"At most {MAX_TOPICS} topics are bound to a channel.")
 
     async def open(
-        self, client: bytes, name: str, *, number: int | None, node: str, alive_ms: int, cursor: Position | None
+        self,
+        client: bytes,
+        name: str,
+        *,
+        number: int | None,
+        node: str,
+        alive_ms: int,
+        cursor: Position | None,
+        earlier: str = "",
     ) -> Opened | None:
         """Open the connection `name`, or renew it for `alive_ms`. None: it was replaced.
 
-        `number` is that of a connection which was opened before. `cursor`: what it has got, None where that is not new.
+        `number` is that of a connection which was opened before: of this one, or of the one called `earlier`, which this
+        one goes on from and ends. `cursor`: what it has got, None where that is not new.
         """
         rules = self.rules
         nonce = secrets.token_hex(NONCE_BYTES)
         live_ms = max(rules.keep_ms, 2 * alive_ms) + 2 * LOOK_MS
         flags: tuple[Word, Word] = ("" if rules.mirrors else "1", _flag(rules.strict))
-        args = ("" if number is None else number, node, alive_ms, _text(cursor), *flags, live_ms, nonce)
+        args = ("" if number is None else number, node, alive_ms, _text(cursor), *flags, live_ms, nonce, earlier)
         reply = await self._run(scripts.CHANNEL_OPEN, client, (name, *args))
         return None if reply is None else _opened(cast("list[object]", reply))
 

@@ -4,7 +4,7 @@
 -- KEYS:    1 queue (stream), 2 state (hash): see `_channel`
 -- ARGV:    1 name, 2 its number ('': a new one), 3 node, 4 ms until it counts as gone, 5 its cursor ('': as it was),
 --          6 '1': replaces others, 7 '1': nothing is kept for who is away, 8 ms that the channel lives at least,
---          9 nonce for presence, should it begin
+--          9 nonce for presence, should it begin, 10 name of the connection that it goes on from ('': none)
 -- RETURNS: nil when it was replaced; else number, cursor, chain, next offset, first ID or '', a flat list of bound
 --          topics and positions, a flat list of replaced names and nodes, and events: {kind, nonce, number} each
 -- include: _epoch
@@ -17,12 +17,13 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
 end
 open_state(strict)
 local newest = tonumber(state.newest)
-local link = links[name]
+local link, earlier = links[name], links[ARGV[10]]
 if not link then
   if given and given < newest and ARGV[6] == '1' then
     return false
   end
-  link = { number = given or newest + 1, cursor = state.cursor }
+  -- A connection that goes on from another is newer than that.
+  link = { number = ARGV[10] == '' and given or newest + 1, cursor = earlier and earlier.cursor or state.cursor }
   links[name] = link
 end
 if link.number > newest then
@@ -42,9 +43,9 @@ deliver_to(name, ARGV[5])
 write_link(name)
 keep(tonumber(ARGV[8]))
 local replaced = {}
-if ARGV[6] == '1' then
+if ARGV[6] == '1' or earlier then
   for other, older in pairs(links) do
-    if older.number < link.number then
+    if other == ARGV[10] or (ARGV[6] == '1' and older.number < link.number) then
       redis.call('HDEL', KEYS[2], 'l' .. other)
       replaced[#replaced + 1] = other
       replaced[#replaced + 1] = older.node

@@ -126,6 +126,21 @@ async def test_the_newest_connection_replaces_the_older(channel: Channel) -> Non
     assert (await channel.opened("b", number=second.number)).replaced == []
 
 
+async def test_a_connection_goes_on_from_an_earlier_one(channel: Channel) -> None:
+    first = await channel.opened("a")
+    again = await channel.store.open(
+        channel.client, "b", number=first.number, node="n", alive_ms=AWAY_MS, cursor=None, earlier="a"
+    )
+    assert again is not None
+    assert (again.number, again.replaced) == (first.number + 1, [("a", "n-a")])
+    assert (
+        await channel.store.open(
+            channel.client, "c", number=first.number, node="n", alive_ms=AWAY_MS, cursor=None, earlier="a"
+        )
+        is None
+    ), "somebody else has gone on from there"
+
+
 async def test_mirrors_have_a_cursor_each(commands: Commands) -> None:
     rules = ChannelRules(strict=False, mirrors=True, keep_ms=60_000, keep_messages=5, keep_bytes=1000)
     channel = await Channel(commands, rules).exists()
