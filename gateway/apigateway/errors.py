@@ -4,7 +4,6 @@ The SDKs take an error's class from the header `x-amzn-ErrorType`, never from th
 `message` in a JSON body: so every answer here carries both, and the id of its request.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -138,6 +137,6 @@ def body_of_error(error: AwsError) -> bytes:
     return orjson.dumps({"message": error.message})
 
 
-def headers_of_success(request_id: str) -> Sequence[tuple[bytes, bytes]]:
+def headers_of_success(request_id: str) -> HeaderList:
     """Return the headers of an answer with a body, or with an empty one."""
-    return (CONTENT_TYPE, (REQUEST_ID, request_id.encode()))
+    return [CONTENT_TYPE, (REQUEST_ID, request_id.encode())]

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from gateway.apigateway.errors import ExpiredToken, IncompleteSignature, InvalidSignature
+from gateway.apigateway.errors import IncompleteSignature, InvalidSignature
 
 ALGORITHM = b"AWS4-HMAC-SHA256"
 SERVICE = "execute-api"
@@ -83,13 +83,15 @@ def read(request: SignedRequest) -> Signature | None:
 
 
 def check_time(signature: Signature, *, now_ms: int, skew_ms: int = SKEW_MS) -> None:
-    """Raise `InvalidSignature` for a signature of another time, `ExpiredToken` for a presigned query that is over."""
+    """Raise `InvalidSignature` for a signature of another time, or a presigned query that is over."""
     early = signature.at_ms - now_ms > skew_ms
     if signature.expires_seconds is not None:
         if early:
             raise InvalidSignature(f"Signature not yet current: {signature.timestamp} is still in the future.")
         if now_ms > signature.at_ms + signature.expires_seconds * 1000:
-            raise ExpiredToken("The presigned request has expired.")
+            raise InvalidSignature(
+                f"Signature expired: {signature.timestamp} was good for {signature.expires_seconds}s."
+            )
     elif early or now_ms - signature.at_ms > skew_ms:
         raise InvalidSignature(
             f"Signature expired: {signature.timestamp} is more than {skew_ms // 1000} seconds from the server's time."

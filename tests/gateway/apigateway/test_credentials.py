@@ -1,0 +1,116 @@
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from http_node import now_ms
+from management import ID, KEY, SECRET, credential, signed
+
+from gateway.apigateway.credentials import EVERYONE, Credentials
+from gateway.apigateway.errors import IncompleteSignature, InvalidSignature, MissingToken, UnknownKey
+from gateway.apigateway.policies import ALL, read_policy
+from gateway.apigateway.sigv4 import SignedRequest
+
+URL = f"https://ws.example.org/prod/@connections/{ID}"
+POST_ONLY = read_policy({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+
+
+def request(**given: Any) -> SignedRequest:
+    made = signed("POST", URL, b"hello", **given)
+    headers = [(name.lower(), value) for name, value in made.headers.raw]
+    return SignedRequest(method="POST", raw_path=made.url.raw_path, query=made.url.query, headers=headers)
+
+
+def test_whoever_signed_is_known_with_their_policy() -> None:
+    known = Credentials([credential(), credential("AKIDOTHER", "other", policy=POST_ONLY)])
+    assert known.authenticate(request(), b"hello", now_ms=now_ms()).access_key == KEY
+    other = known.authenticate(request(key="AKIDOTHER", secret="other"), b"hello", now_ms=now_ms())
+    assert (other.access_key, other.policy) == ("AKIDOTHER", POST_ONLY)
+
+
+def test_the_secret_of_another_key_is_refused() -> None:
+    known = Credentials([credential(), credential("AKIDOTHER", "other")])
+    with pytest.raises(InvalidSignature):
+        known.authenticate(request(secret="other"), b"hello", now_ms=now_ms())
+
+
+def test_an_unknown_key_is_refused() -> None:
+    with pytest.raises(UnknownKey):
+        Credentials([credential()]).authenticate(request(key="AKIDNOBODY"), b"hello", now_ms=now_ms())
+    with pytest.raises(UnknownKey):
+        Credentials([]).authenticate(request(), b"hello", now_ms=now_ms())
+
+
+@pytest.mark.parametrize(
+    ("configured", "given", "passes"),
+    [("one", "one", True), ("one", "two", False), ("one", None, False), (None, "one", False), (None, None, True)],
+)
+def test_the_session_token_must_be_the_configured_one(configured: str | None, given: str | None, passes: bool) -> None:
+    known = Credentials([credential(token=configured)])
+    signed_request = request(token=given) if given else request()
+    if passes:
+        known.authenticate(signed_request, b"hello", now_ms=now_ms())
+    else:
+        with pytest.raises(UnknownKey):
+            known.authenticate(signed_request, b"hello", now_ms=now_ms())
+
+
+def test_a_call_of_another_time_is_refused() -> None:
+    with pytest.raises(InvalidSignature):
+        Credentials([credential()]).authenticate(request(), b"hello", now_ms=now_ms() + 302_000)
+
+
+def test_another_body_is_refused() -> None:
+    with pytest.raises(InvalidSignature):
+        Credentials([credential()]).authenticate(request(), b"hello!", now_ms=now_ms())
+
+
+def unsigned_request(headers: list[tuple[bytes, bytes]]) -> SignedRequest:
+    return SignedRequest(method="POST", raw_path=b"/@connections/x", query=b"", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "refusal"),
+    [([], MissingToken), ([(b"authorization", b"Bearer abc")], IncompleteSignature)],
+)
+def test_a_call_without_a_signature_is_refused_unless_the_api_is_open(
+    headers: list[tuple[bytes, bytes]], refusal: type[Exception]
+) -> None:
+    with pytest.raises(refusal):
+        Credentials([credential()]).authenticate(unsigned_request(headers), b"", now_ms=now_ms())
+    open_to_all = Credentials([credential()], is_open=True)
+    assert open_to_all.authenticate(unsigned_request(headers), b"", now_ms=now_ms()) is EVERYONE
+    assert EVERYONE.policy is ALL
+
+
+def test_an_open_api_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Credentials([])
+        assert not caplog.records
+        Credentials([], is_open=True)
+    assert "is open" in caplog.text
+
+
+def test_a_body_may_go_unsigned_where_that_is_allowed() -> None:
+    one = request(headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
+    with pytest.raises(InvalidSignature):
+        Credentials([credential()]).authenticate(one, b"other", now_ms=now_ms())
+    Credentials([credential()], unsigned_body=True).authenticate(one, b"other", now_ms=now_ms())
+
+
+def test_a_secret_is_never_printed() -> None:
+    known = Credentials([credential(token="session")])
+    caller = known.authenticate(request(token="session"), b"hello", now_ms=now_ms())
+    assert SECRET not in repr(known) + repr(caller)
+
+
+def test_the_key_of_a_day_is_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateway.apigateway import sigv4
+
+    derived: list[str] = []
+    real: Callable[..., bytes] = sigv4.signing_key
+    monkeypatch.setattr(sigv4, "signing_key", lambda *a, **k: derived.append(k["day"]) or real(*a, **k))
+    known = Credentials([credential()])
+    for _ in range(3):
+        known.authenticate(request(), b"hello", now_ms=now_ms())
+    assert len(derived) == 1
