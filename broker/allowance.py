@@ -17,6 +17,7 @@ def effective_limits(project: ProjectLimits, node: ProjectLimits) -> ProjectLimi
         project.subscriptions if project.subscriptions is not None else node.subscriptions,
         project.publish_per_second if project.publish_per_second is not None else node.publish_per_second,
         project.retained_bytes if project.retained_bytes is not None else node.retained_bytes,
+        project.no_subscriber if project.no_subscriber is not None else node.no_subscriber,
     )
 
 

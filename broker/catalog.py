@@ -27,7 +27,7 @@ from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of, sh
 from broker.observe import Observer, Silent
 from broker.positions import MAX_EPOCH
 from broker.retention import NODE_RETENTION, effective
-from broker.store.base import ProjectInfo, ProjectLimits, Retention, Store, TopicInfo, Trimmed
+from broker.store.base import ProjectInfo, ProjectLimits, Retention, Store, TopicInfo, Trimmed, Unheard
 from broker.traffic import Traffic
 
 log = logging.getLogger(__name__)
@@ -101,6 +101,7 @@ class Catalog:
         self._settings: dict[ProjectName, tuple[float, ProjectInfo]] = {}
         self._round: deque[tuple[TopicName, Retention]] = deque()
         self._allowances: dict[ProjectName, Allowance] = {}
+        self._unheard: dict[ProjectName, Unheard] = {}
 
     def reconfigure(self, defaults: CatalogDefaults) -> None:
         """Let other defaults hold from now on; a round of trimming under way ends by the old ones."""
@@ -157,7 +158,7 @@ class Catalog:
         await self._require_empty(project)
         renamed = await self._store.rename_project(project, new)
         self._settings.pop(project, None)
-        self._allowances.pop(project, None)
+        self._forget_limits(project)
         try:
             await self._require_empty(project)
         except InvalidRequest:
@@ -173,7 +174,7 @@ class Catalog:
     async def delete_project(self, project: ProjectName) -> None:
         """Delete a project with its topics. Raises `UnknownProject`, for `default` `InvalidName`."""
         self._settings.pop(project, None)
-        self._allowances.pop(project, None)
+        self._forget_limits(project)
         await self._store.delete_project(project)
 
     async def create_on_use(self, topic: TopicName) -> None:
@@ -219,6 +220,11 @@ class Catalog:
             what = "keeps as much" if allowance.is_full else "publishes as often"
             raise LimitExceeded(f"The project of {shown(topic)} {what} as it may.", retry_ms=retry_ms)
 
+    def must_be_heard(self, topic: TopicName) -> bool:
+        """Tell whether a publish that nobody would get is refused (`Unheard`). Hot path, as old as `admit`."""
+        unheard = self._unheard.get(project_of(topic)) if self._unheard else None
+        return (unheard or self._defaults.limits.no_subscriber) is Unheard.REFUSE
+
     async def _require_room(self, topic: TopicName, most: int) -> None:
         if await self._store.topic_count(project_of(topic)) >= most:
             raise LimitExceeded(f"The project of {shown(topic)} has {most} topics, as many as it may.")
@@ -251,8 +257,11 @@ class Catalog:
                 with suppress(UnknownProject):
                     retained = sum(topic.bytes for topic in await self._store.topics(project.name))
             self._allow(project, retained_bytes=retained)
-        for name in set(self._allowances) - {project.name for project in projects}:
-            del self._allowances[name]
+        names = {project.name for project in projects}
+        for gone in set(self._allowances) - names:
+            del self._allowances[gone]
+        for gone in set(self._unheard) - names:
+            del self._unheard[gone]
 
     async def trim_some(self, *, max_calls: int = TRIM_CALLS_A_TICK) -> int:
         """Take the next steps of the current round over all topics, a new one if it is over; return messages removed.
@@ -295,6 +304,10 @@ class Catalog:
 
     def _allow(self, project: ProjectInfo, *, retained_bytes: int | None = None) -> None:
         """Take note of a project's limits on publishing, and of what it keeps where that was just counted."""
+        if project.limits.no_subscriber is None:
+            self._unheard.pop(project.name, None)
+        else:
+            self._unheard[project.name] = project.limits.no_subscriber
         limits = effective_limits(project.limits, self._defaults.limits)
         if limits.publish_per_second is None and limits.retained_bytes is None:
             self._allowances.pop(project.name, None)
@@ -308,6 +321,10 @@ class Catalog:
             allowance.is_full = False
         elif retained_bytes is not None:
             allowance.is_full = retained_bytes > limits.retained_bytes
+
+    def _forget_limits(self, project: ProjectName) -> None:
+        self._allowances.pop(project, None)
+        self._unheard.pop(project, None)
 
     async def _project_on_use(self, project: ProjectName) -> ProjectInfo:
         try:

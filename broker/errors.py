@@ -139,6 +139,13 @@ class StaleSequence(CallerError):
     sentence = "This sequence number is older than the window that is remembered."
 
 
+class NoSubscriber(CallerError):
+    """Nobody follows the topic and no subscription keeps a place in it, and its project wants to be told."""
+
+    code = "no_subscriber"
+    sentence = "Nobody is subscribed to the topic."
+
+
 class Unsupported(CallerError):
     code = "unsupported"
     sentence = "This server does not offer that."

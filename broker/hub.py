@@ -36,7 +36,7 @@ class HubLimits:
     """Frames are joined up to here: the sockets' high-water mark."""
     feeds: int = 20_000
     """Topics that one node follows; each costs a channel and up to 256 KiB of recent messages."""
-    linger_seconds: float = 5.0
+    linger_seconds: float = 1.5
     """How long a topic is followed after its last subscriber left: reconnects find it running."""
     watch_seconds: float = 1.0
     """Between two looks of the watchdog (DESIGN 5)."""

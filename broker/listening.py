@@ -17,7 +17,7 @@ from broker.ports import Bus, BusListener
 MAX_LISTENED_TOPICS = 20_000
 """Channels that are kept open for listeners on one node."""
 
-LINGER_SECONDS = 5.0
+LINGER_SECONDS = 1.5
 """How long a channel stays open after its last listener: pulls that follow each other find it open."""
 
 BUSY_MS = 1000

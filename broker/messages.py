@@ -42,7 +42,8 @@ class Message:
 
     `verbatim` marks a payload that ARGO published as `data` that is not canonical base64: stored as it stands, so that
     ARGO returns it byte for byte (DESIGN 8, kinds across faces). `life_ms` is how long it may be given out to
-    subscriptions, 0 for ever: the log keeps that beside the envelope, so that what is read from it has none.
+    subscriptions, 0 for ever; `retained` makes it the topic's snapshot until the next such message comes. The log
+    keeps both beside the envelope, so that what is read from it has neither.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Message:
     attributes: Mapping[str, str] = field(default_factory=dict)
     verbatim: bool = False
     life_ms: int = 0
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ def unpack(envelope: bytes) -> Message:
     """Read an envelope that `pack` wrote."""
     code, attributes, payload, *verbatim = msgpack.unpackb(envelope)
     return Message(_KINDS[code], payload, attributes, bool(verbatim))
+
+
+def retained_of(messages: Sequence[Message]) -> int | None:
+    """Return the index of the last message that is to be retained, None where none is."""
+    return next((index for index in reversed(range(len(messages))) if messages[index].retained), None)
 
 
 def lives_of(messages: Sequence[Message]) -> tuple[int, ...]:

@@ -12,7 +12,6 @@ them twice.
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +20,7 @@ from typing import Protocol
 from broker.errors import (
     HeadraceError,
     InvalidRequest,
+    NoSubscriber,
     TooLarge,
     Unavailable,
     UnknownOutcome,
@@ -28,7 +28,8 @@ from broker.errors import (
     Unsupported,
 )
 from broker.idempotency import check_once, digest_of
-from broker.messages import MAX_ENVELOPE_BYTES, Message, lives_of, pack
+from broker.lanes import Done, Lane, Waiting
+from broker.messages import MAX_ENVELOPE_BYTES, Message, lives_of, pack, retained_of
 from broker.names import TopicName
 from broker.observe import Observer
 from broker.store.base import (
@@ -88,9 +89,6 @@ class PublishLimits:
     node_bytes: int = 128 * 1024 * 1024
 
 
-Done = Callable[[AppendOutcome], None]
-
-
 class TopicMaker(Protocol):
     """What the publisher asks of the catalog."""
 
@@ -107,37 +105,11 @@ class Gate(Protocol):
         """Return a refusal or None for each request; None where the topic takes anything."""
 
 
-class _Waiting:
-    """One request between `submit` and its answer. `done` is None once it was answered."""
-
-    __slots__ = ("bytes", "deadline", "done", "failure", "request")
-
-    def __init__(self, request: AppendRequest, done: Done, size: int, deadline: float) -> None:
-        self.request = request
-        self.done: Done | None = done
-        self.bytes = size
-        self.deadline = deadline
-        self.failure: HeadraceError | None = None
-
-
-class _Lane:
-    """A topic's requests. Exists while there are any, and its task with it."""
-
-    __slots__ = ("bytes", "expiry", "in_flight", "queue", "requests", "topic")
-
-    def __init__(self, topic: TopicName) -> None:
-        self.topic = topic
-        self.queue: deque[_Waiting] = deque()
-        self.in_flight: Sequence[_Waiting] = ()
-        self.expiry: asyncio.TimerHandle | None = None
-        self.requests = 0
-        self.bytes = 0
-
-
 class Publisher:
     """Checks, merges and appends publishes, and answers each exactly once within `limits.append_seconds`.
 
     `admit` raises `LimitExceeded` where a topic's project may not publish so many messages now; it does not wait.
+    `must_be_heard` tells whether its project has a publish refused that nobody would get.
     """
 
     def __init__(
@@ -150,6 +122,7 @@ class Publisher:
         limits: PublishLimits | None = None,
         gate: Gate | None = None,
         admit: Callable[[TopicName, int], None] | None = None,
+        must_be_heard: Callable[[TopicName], bool] = lambda topic: False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -159,8 +132,9 @@ class Publisher:
         self._limits = limits if limits is not None else PublishLimits()
         self._gate = gate
         self._admit = admit
+        self._must_be_heard = must_be_heard
         self._sleep = sleep
-        self._lanes: dict[TopicName, _Lane] = {}
+        self._lanes: dict[TopicName, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests = 0
         self._bytes = 0
@@ -181,7 +155,7 @@ class Publisher:
             done(refusal)
             return
         deadline = self._monotonic() + self._limits.append_seconds
-        lane.queue.append(_Waiting(append, done, size, deadline))
+        lane.queue.append(Waiting(append, done, size, deadline))
         lane.requests += 1
         lane.bytes += size
         self._requests += 1
@@ -223,13 +197,13 @@ class Publisher:
         size = sum(map(len, envelopes)) if len(envelopes) > 1 else len(envelopes[0])
         if size > MAX_REQUEST_BYTES:
             raise TooLarge(f"The messages of this publish take {size} bytes, at most {MAX_REQUEST_BYTES} are allowed.")
-        lives_ms = lives_of(messages)
+        lives_ms, retained, heard = lives_of(messages), retained_of(messages), self._must_be_heard(request.topic)
         if once is None:
-            return AppendRequest(envelopes, lives_ms=lives_ms), size
+            return AppendRequest(envelopes, lives_ms=lives_ms, retained=retained, heard=heard), size
         check_once(once)
-        return AppendRequest(envelopes, once, digest_of(envelopes), lives_ms), size
+        return AppendRequest(envelopes, once, digest_of(envelopes), lives_ms, retained, heard), size
 
-    def _admitted(self, topic: TopicName, size: int) -> _Lane:
+    def _admitted(self, topic: TopicName, size: int) -> Lane:
         """Return the topic's lane, with its task running, or raise `Unavailable` when there is no room."""
         limits = self._limits
         if self._draining:
@@ -238,7 +212,7 @@ class Publisher:
             raise Unavailable("Too many publishes wait on this node.", retry_ms=RETRY_MS)
         lane = self._lanes.get(topic)
         if lane is None:
-            lane = self._lanes[topic] = _Lane(topic)
+            lane = self._lanes[topic] = Lane(topic)
             # A task's first step runs in the next turn of the loop: until then requests gather.
             task = asyncio.get_running_loop().create_task(self._drive(lane))
             self._tasks.add(task)
@@ -247,7 +221,7 @@ class Publisher:
             raise Unavailable("Too many publishes to this topic wait on this node.", retry_ms=RETRY_MS)
         return lane
 
-    async def _drive(self, lane: _Lane) -> None:
+    async def _drive(self, lane: Lane) -> None:
         """Append the lane's requests, batch by batch, until none is left."""
         back_off = FIRST_BACK_OFF_SECONDS
         try:
@@ -264,10 +238,10 @@ class Publisher:
             # In the same turn as the last look at the queue, so that no request can fall in between.
             self._close(lane)
 
-    def _take(self, lane: _Lane) -> list[_Waiting]:
+    def _take(self, lane: Lane) -> list[Waiting]:
         """Return the next batch within the bounds of one append; answer those whose time is over."""
         now, queue = self._monotonic(), lane.queue
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         size = messages = 0
         while queue:
             head = queue[0]
@@ -281,7 +255,7 @@ class Publisher:
             batch.append(queue.popleft())
         return batch
 
-    async def _attempt(self, lane: _Lane, batch: Sequence[_Waiting]) -> list[AppendOutcome] | HeadraceError:
+    async def _attempt(self, lane: Lane, batch: Sequence[Waiting]) -> list[AppendOutcome] | HeadraceError:
         """Append one batch; whoever's time ends meanwhile is answered then, the others get the outcome."""
         started = self._monotonic()
         lane.in_flight = batch
@@ -320,10 +294,13 @@ class Publisher:
         try:
             return await self._store.append(topic, requests)
         except UnknownTopic:
+            if all(request.heard for request in requests):
+                # What does not exist has no subscriber, and a refused publish creates nothing.
+                return [NoSubscriber() for _ in requests]
             await self._catalog.create_on_use(topic)
             return await self._store.append(topic, requests)
 
-    def _expire(self, lane: _Lane) -> None:
+    def _expire(self, lane: Lane) -> None:
         """Answer those in flight whose time is over; what became of them is not known."""
         # Deadlines rise within a batch.
         now = self._monotonic() + EXPIRY_SLACK_SECONDS
@@ -335,14 +312,14 @@ class Publisher:
             if waiting.done is not None:
                 self._answer(lane, waiting, UnknownOutcome(retry_ms=RETRY_MS))
 
-    def _answer_each(self, lane: _Lane, batch: Sequence[_Waiting], outcomes: Sequence[AppendOutcome]) -> None:
+    def _answer_each(self, lane: Lane, batch: Sequence[Waiting], outcomes: Sequence[AppendOutcome]) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if waiting.done is not None:
                 self._answer(lane, waiting, outcome)
 
-    def _answer_failed(self, lane: _Lane, batch: Sequence[_Waiting], failure: HeadraceError) -> bool:
+    def _answer_failed(self, lane: Lane, batch: Sequence[Waiting], failure: HeadraceError) -> bool:
         """Put back at the front what may be sent again, answer the rest; tell whether anything was put back."""
-        again: list[_Waiting] = []
+        again: list[Waiting] = []
         may_repeat = isinstance(failure, Unavailable | UnknownOutcome)
         if may_repeat and failure.retry_ms is None:
             failure = type(failure)(failure.reason, retry_ms=RETRY_MS)
@@ -359,7 +336,7 @@ class Publisher:
         lane.queue.extendleft(reversed(again))
         return bool(again)
 
-    def _answer(self, lane: _Lane, waiting: _Waiting, outcome: AppendOutcome) -> None:
+    def _answer(self, lane: Lane, waiting: Waiting, outcome: AppendOutcome) -> None:
         done, waiting.done = waiting.done, None
         lane.requests -= 1
         lane.bytes -= waiting.bytes
@@ -372,13 +349,13 @@ class Publisher:
         except Exception:
             log.exception("a publish was answered, and whoever asked failed on the answer")
 
-    def _ended(self, task: asyncio.Task[None], lane: _Lane) -> None:
+    def _ended(self, task: asyncio.Task[None], lane: Lane) -> None:
         self._tasks.discard(task)
         if self._lanes.get(lane.topic) is lane:
             # Cancelled before its first step.
             self._close(lane)
 
-    def _close(self, lane: _Lane) -> None:
+    def _close(self, lane: Lane) -> None:
         """Forget the lane. Only when its task was cancelled is there anything left to answer."""
         del self._lanes[lane.topic]
         for waiting in lane.in_flight:

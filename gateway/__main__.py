@@ -227,6 +227,7 @@ def _services(
             limits=config.limits.publishing,
             gate=schemas,
             admit=catalog.admit,
+            must_be_heard=catalog.must_be_heard,
         ),
         catalog=catalog,
         subscriptions=subscriptions,

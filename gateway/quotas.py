@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from broker.catalog import AUTO_TOPICS
-from broker.store.base import ProjectLimits
+from broker.store.base import ProjectLimits, Unheard
 from broker.subscriptions import PROJECT_SUBSCRIPTIONS
 from gateway.options import option
 
@@ -22,6 +22,10 @@ class ProjectDefaults:
         0, "Bytes in all topics of a project, above which its publishes are refused; 0: any number.", least=0
     )
 
+    no_subscriber: Unheard = option(
+        Unheard.ACCEPT, "A publish to a topic that nobody follows or subscribes to: accept or refuse."
+    )
+
     @property
     def limits(self) -> ProjectLimits:
         """The broker's form of these, None for any number."""
@@ -30,4 +34,5 @@ class ProjectDefaults:
             subscriptions=self.subscriptions,
             publish_per_second=self.publish_per_second or None,
             retained_bytes=self.retained_bytes or None,
+            no_subscriber=self.no_subscriber,
         )

@@ -10,6 +10,7 @@ Scripts carry facts, policy is pure Python: a store never decides whether a posi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from broker.errors import HeadraceError
@@ -66,12 +67,16 @@ class AppendRequest:
 
     `digest` is of the payloads (16 bytes or fewer): the same idempotency key with another digest is a `KeyConflict`.
     `lives_ms` is empty, or says for each message how long it may be given out to subscriptions; 0 is for ever.
+    `retained` is the index of the envelope that becomes the topic's snapshot. `heard` asks for a `NoSubscriber` instead
+    of an append where the cluster has no live follower and no durable subscription of the topic.
     """
 
     envelopes: tuple[bytes, ...]
     once: IdempotencyKey | PublisherSequence | None = None
     digest: bytes = b""
     lives_ms: tuple[int, ...] = ()
+    retained: int | None = None
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,15 @@ class TopicInfo:
     """Envelope bytes retained."""
 
 
+class Unheard(StrEnum):
+    """What becomes of a publish to a topic that nobody follows and no subscription keeps a place in."""
+
+    ACCEPT = "accept"
+    """A log takes it: somebody may come and read it."""
+    REFUSE = "refuse"
+    """`NoSubscriber`, and nothing is appended. What counts as a follower may be two seconds old."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectLimits:
     """What a project may have and do. None inherits the node's; where that is None too there is no limit."""
@@ -139,6 +153,7 @@ class ProjectLimits:
     """Messages a second, on each node."""
     retained_bytes: int | None = None
     """Envelope bytes in all its topics; above it publishes are refused until retention has taken enough."""
+    no_subscriber: Unheard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +179,7 @@ class Store(Protocol):
     """All calls raise `Unavailable` when Redis could not be asked; reads are retried inside their deadline."""
 
     async def append(self, topic: TopicName, requests: Sequence[AppendRequest]) -> list[AppendOutcome]:
-        """Append and announce, each request alone: its `Appended`, or its `KeyConflict` or `StaleSequence`.
+        """Append and announce, each request alone: `Appended`, or `KeyConflict`, `StaleSequence`, `NoSubscriber`.
 
         Raises `UnknownTopic`, `Unavailable` (nothing was sent), `OutOfMemory`, or `UnknownOutcome` (sent, no answer:
         never retried in here).
@@ -179,6 +194,9 @@ class Store(Protocol):
         Goes to the primary and checks its replication id as publishing does, so that a new epoch begins here too.
         At least one entry is returned where there is one, whatever `max_bytes` says. Raises `UnknownTopic`.
         """
+
+    async def snapshot(self, topic: TopicName) -> Entry | None:
+        """Return the newest message that was published to be retained, None where there is none. `UnknownTopic`."""
 
     async def find_time(self, topic: TopicName, time_ms: int) -> Position:
         """Return the place right before the first retained message with publish time >= `time_ms` (or the end)."""

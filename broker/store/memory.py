@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from broker.errors import AlreadyExists, InvalidName, UnknownProject, UnknownTopic
+from broker.errors import AlreadyExists, InvalidName, NoSubscriber, UnknownProject, UnknownTopic
 from broker.messages import Entry, unpack
 from broker.names import DEFAULT_PROJECT, ProjectName, SubscriptionName, TopicName, project_of
 from broker.positions import Link, Position, mint_epoch
@@ -49,7 +49,7 @@ class _Data:
 class MemoryStore(MemorySubscriptions):
     """Implements `Store` and `SubscriptionStore`. `announce` gets each announcement in the step that appended it.
 
-    `now_ms` is the store's clock (Redis TIME), Unix milliseconds.
+    `now_ms` is the store's clock (Redis TIME), Unix milliseconds. `is_followed` tells whether anybody follows live.
     """
 
     def __init__(
@@ -57,11 +57,13 @@ class MemoryStore(MemorySubscriptions):
         *,
         now_ms: Callable[[], int],
         announce: Callable[[TopicName, bytes], None] = lambda topic, payload: None,
+        is_followed: Callable[[TopicName], bool] = lambda topic: False,
         once: OnceBounds = ONCE_BOUNDS,
     ) -> None:
         self.replid = secrets.token_hex(20)
         self._now_ms = now_ms
         self._announce = announce
+        self._is_followed = is_followed
         self._once = once
         self._data = _Data()
 
@@ -73,7 +75,9 @@ class MemoryStore(MemorySubscriptions):
 
     def fork(self) -> "MemoryStore":
         """Return a replica as of now that was promoted: from here on both write histories of their own."""
-        other = MemoryStore(now_ms=self._now_ms, announce=self._announce, once=self._once)
+        other = MemoryStore(
+            now_ms=self._now_ms, announce=self._announce, is_followed=self._is_followed, once=self._once
+        )
         other._data = deepcopy(self._data)
         return other
 
@@ -97,21 +101,29 @@ class MemoryStore(MemorySubscriptions):
         before_ms, log.time_ms = log.time_ms, max(now, log.time_ms)
         first = log.next_offset
         log.once.drop_old(now)
-        outcomes = [self._append_one(log, request, now) for request in requests]
+        outcomes = [self._append_one(topic, log, request, now) for request in requests]
         log.once.drop_excess()
         log.count(first, before_ms)
         self._announce_from(topic, log, previous, first)
         return outcomes
 
-    def _append_one(self, log: MemoryLog, request: AppendRequest, now: int) -> AppendOutcome:
+    def _append_one(self, topic: TopicName, log: MemoryLog, request: AppendRequest, now: int) -> AppendOutcome:
         outcome: AppendOutcome | None = log.once.outcome(request)
         if outcome is not None:
             return outcome
+        if request.heard and not self._is_heard(topic, log):
+            return NoSubscriber()
         appended = Appended(Position(log.chain[-1].epoch, log.next_offset), len(request.envelopes), log.time_ms)
         for index, envelope in enumerate(request.envelopes):
             log.add(log.time_ms, envelope, request.lives_ms[index] if request.lives_ms else 0)
+        if request.retained is not None:
+            log.snapshot = log.entries[request.retained - len(request.envelopes)]
         log.once.keep(request, appended, now)
         return appended
+
+    def _is_heard(self, topic: TopicName, log: MemoryLog) -> bool:
+        subscriptions = self._data.subscriptions.values()
+        return self._is_followed(topic) or any(kept.topic == topic and kept.born == log.born for kept in subscriptions)
 
     def _announce_from(self, topic: TopicName, log: MemoryLog, previous: Position, first: int) -> None:
         added = log.next_offset - first
@@ -134,6 +146,10 @@ class MemoryStore(MemorySubscriptions):
                 break
             entries.append(Entry(stored.position, stored.time_ms, unpack(stored.envelope)))
         return Page(log.state(), tuple(entries))
+
+    async def snapshot(self, topic: TopicName) -> Entry | None:
+        kept = self._live(topic).snapshot
+        return Entry(kept.position, kept.time_ms, unpack(kept.envelope)) if kept else None
 
     async def find_time(self, topic: TopicName, time_ms: int) -> Position:
         log = self._live(topic)

@@ -41,6 +41,7 @@ class MemoryLog:
     batch: int = 0
     marks: dict[int, int] = field(default_factory=dict)
     """Day to the offset of its first message."""
+    snapshot: Stored | None = None
 
     def state(self) -> LogState:
         return LogState(self.chain, self.next_offset, self.entries[0].position if self.entries else None)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import cast
 
 from broker.errors import AlreadyExists, InvalidName, Unavailable, UnknownTopic
+from broker.messages import Entry
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, local_of, project_of
 from broker.positions import Position
 from broker.store import announcements, scripts, wire
@@ -76,6 +77,10 @@ class RedisStore(RedisSubscriptions):
     async def read(self, topic: TopicName, after: Position | None, *, max_entries: int, max_bytes: int) -> Page:
         reply = await self._ask(scripts.READ, topic, wire.start_id(after), max_entries, max_bytes)
         return Page(wire.read_log_state(reply), tuple(wire.read_entries(reply[3:])))
+
+    async def snapshot(self, topic: TopicName) -> Entry | None:
+        reply = await self._ask(scripts.SNAPSHOT, topic)
+        return next(wire.read_entries(reply), None)
 
     async def find_time(self, topic: TopicName, time_ms: int) -> Position:
         reply = await self._ask(scripts.FIND_TIME, topic, time_ms)

@@ -26,6 +26,7 @@ def _text(name: str, package: str) -> str:
 
 PUBLISH = load("publish")
 READ = load("read")
+SNAPSHOT = load("snapshot")
 FIND_TIME = load("find_time")
 CREATE = load("create")
 DESCRIBE = load("describe")
@@ -58,6 +59,7 @@ CHANNEL_WATCH = load("channel_watch")
 ALL = (
     PUBLISH,
     READ,
+    SNAPSHOT,
     FIND_TIME,
     CREATE,
     DESCRIBE,

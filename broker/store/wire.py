@@ -8,6 +8,7 @@ import msgpack
 from broker.errors import (
     HeadraceError,
     KeyConflict,
+    NoSubscriber,
     OutOfMemory,
     StaleSequence,
     Unavailable,
@@ -29,6 +30,7 @@ from broker.store.base import (
     ReplyError,
     Retention,
     TopicInfo,
+    Unheard,
 )
 from broker.store.keys import once_id
 from broker.traffic import Traffic, daily
@@ -42,7 +44,7 @@ _STATE_CODES = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAG
 _REFUSED_UNTOUCHED = _STATE_CODES | {"NOREPLICAS", "MISCONF", "NOAUTH", "NOPERM"}
 """Codes with which Redis refuses a script before it begins."""
 
-_APPENDED, _DUPLICATE, _CONFLICT, _STALE = range(4)
+_APPENDED, _DUPLICATE, _CONFLICT, _STALE, _UNHEARD = range(5)
 
 
 def start_id(after: Position | None) -> str:
@@ -56,20 +58,27 @@ def publish_args(requests: Sequence[AppendRequest]) -> list[Word]:
     args: list[Word] = []
     for request in requests:
         args.append(len(request.envelopes))
-        timed = "t" if request.lives_ms else ""
+        flags = _flags(request)
         match request.once:
             case IdempotencyKey(scope, key):
                 fields.append(b"k" + once_id(scope, key))
-                args += ["k" + timed, request.digest]
+                args += ["k" + flags, request.digest]
             case PublisherSequence(scope, publisher, sequence):
                 name = once_id(scope, publisher)
                 fields += [b"h" + name, b"p%s#%d" % (name, sequence % SEQUENCE_WINDOW)]
-                args += ["s" + timed, request.digest, sequence]
+                args += ["s" + flags, request.digest, sequence]
             case None:
-                args.append(timed)
+                args.append(flags)
+        if request.retained is not None:
+            args.append(request.retained)
         args += request.lives_ms
         args += request.envelopes
     return [len(fields), *fields, *args]
+
+
+def _flags(request: AppendRequest) -> str:
+    heard, retained = "h" if request.heard else "", "r" if request.retained is not None else ""
+    return heard + retained + ("t" if request.lives_ms else "")
 
 
 def read_outcomes(requests: Sequence[AppendRequest], reply: Sequence[int]) -> list[AppendOutcome]:
@@ -82,6 +91,8 @@ def _outcome(request: AppendRequest, status: int, epoch: int, offset: int, time_
         return KeyConflict()
     if status == _STALE:
         return StaleSequence()
+    if status == _UNHEARD:
+        return NoSubscriber()
     return Appended(Position(epoch, offset), len(request.envelopes), time_ms, duplicate=status == _DUPLICATE)
 
 
@@ -135,7 +146,13 @@ def pack_project(project: ProjectInfo, nonce: bytes) -> bytes:
             [retention.max_messages, retention.max_bytes, retention.max_age_ms],
             project.created_by,
             nonce,
-            [limits.topics, limits.subscriptions, limits.publish_per_second, limits.retained_bytes],
+            [
+                limits.topics,
+                limits.subscriptions,
+                limits.publish_per_second,
+                limits.retained_bytes,
+                limits.no_subscriber,
+            ],
         ]
     )
     return record
@@ -148,12 +165,21 @@ def read_project(name: ProjectName, record: bytes | None) -> ProjectInfo:
             raise UnknownProject(f"The project {name} does not exist.")
         return ProjectInfo(name, 0, 0)
     created_ms, modified_ms, description, auto_create, retention, created_by, _, *rest = msgpack.unpackb(record)
-    limits = (
-        ProjectLimits(*rest[0]) if rest else ProjectLimits()
-    )  # Records written before there were limits end earlier.
+    limits = _read_limits(*rest[0]) if rest else ProjectLimits()  # Records from before there were limits end earlier.
     return ProjectInfo(
         name, created_ms, modified_ms, description, auto_create, Retention(*retention), created_by, limits
     )
+
+
+def _read_limits(
+    topics: int | None,
+    subscriptions: int | None,
+    publish_per_second: float | None,
+    retained_bytes: int | None,
+    no_subscriber: str | None = None,
+) -> ProjectLimits:
+    unheard = Unheard(no_subscriber) if no_subscriber is not None else None
+    return ProjectLimits(topics, subscriptions, publish_per_second, retained_bytes, unheard)
 
 
 def refusal(error: ReplyError) -> HeadraceError:

@@ -1,6 +1,7 @@
 """A project's limits, an extension of ours: read by who manages the project, changed by who manages the service.
 
-`{"topics", "subscriptions", "publishPerSecond", "retainedBytes"}`, each a number or null: null is the node's own limit.
+`{"topics", "subscriptions", "publishPerSecond", "retainedBytes"}`, each a number, and `noSubscriber`, "accept" or
+"refuse": what becomes of a publish that nobody would get. Null is the node's own limit.
 """
 
 from dataclasses import asdict, replace
@@ -8,7 +9,7 @@ from dataclasses import asdict, replace
 import orjson
 
 from broker.errors import InvalidRequest
-from broker.store.base import ProjectLimits
+from broker.store.base import ProjectLimits, Unheard
 from gateway.ams import errors, wire
 from gateway.ams.requests import Request
 from gateway.ams.table import Row
@@ -18,6 +19,7 @@ _KEYS = {
     "subscriptions": "subscriptions",
     "publish_per_second": "publishPerSecond",
     "retained_bytes": "retainedBytes",
+    "no_subscriber": "noSubscriber",
 }
 
 
@@ -52,6 +54,10 @@ def _read(body: bytes, limits: ProjectLimits) -> ProjectLimits:
 def _with(limits: ProjectLimits, name: str, value: object) -> ProjectLimits:
     if value is None:
         return replace(limits, **{name: None})
+    if name == "no_subscriber":
+        if not isinstance(value, str) or value not in list(Unheard):
+            raise InvalidRequest(f"{name} is accept or refuse.")
+        return replace(limits, no_subscriber=Unheard(value))
     is_rate = name == "publish_per_second" and isinstance(value, float)
     if isinstance(value, bool) or not (isinstance(value, int) or is_rate):
         raise InvalidRequest(f"{name} is not a number.")

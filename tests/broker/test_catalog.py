@@ -30,7 +30,7 @@ from broker.names import DEFAULT_PROJECT, ProjectName, TopicName
 from broker.observe import Silent
 from broker.positions import MAX_EPOCH
 from broker.retention import NODE_RETENTION
-from broker.store.base import AppendRequest, ProjectInfo, ProjectLimits, Retention, TopicInfo, Trimmed
+from broker.store.base import AppendRequest, ProjectInfo, ProjectLimits, Retention, TopicInfo, Trimmed, Unheard
 from broker.store.memory import MemoryStore
 
 SHOP = ProjectName("shop")
@@ -482,6 +482,23 @@ async def test_a_project_that_another_node_deleted_has_no_limits_left() -> None:
     await other.delete_project(SHOP)
     await house.catalog.learn_limits()
     assert not house.catalog._allowances
+
+
+async def test_whether_a_publish_must_be_heard_is_the_projects_choice_or_the_nodes() -> None:
+    house = House()
+    assert not house.catalog.must_be_heard(ORDERS)
+    await house.catalog.create_project(a_project(limits=ProjectLimits(no_subscriber=Unheard.REFUSE)))
+    assert house.catalog.must_be_heard(ORDERS)
+    assert not house.catalog.must_be_heard(NEWS)
+    house.catalog.reconfigure(CatalogDefaults(limits=ProjectLimits(no_subscriber=Unheard.REFUSE)))
+    assert house.catalog.must_be_heard(NEWS)
+    await house.catalog.configure_project(a_project(limits=ProjectLimits(no_subscriber=Unheard.ACCEPT)))
+    assert not house.catalog.must_be_heard(ORDERS)
+    other = house.another(AutoCreate.NONE)
+    await other.learn_limits()
+    await other.delete_project(SHOP)
+    await house.catalog.learn_limits()
+    assert not house.catalog._unheard
 
 
 async def test_limits_are_watched_through_a_redis_that_is_away() -> None:

@@ -601,15 +601,15 @@ async def test_a_topic_is_followed_a_little_longer_than_it_is_needed(node: Node)
     socket = await node.join()
     node.hub.leave(socket)
     await node.hub.watch_once()
-    node.now = 4.0
+    node.now = 1.4
     await node.hub.watch_once()
     assert node.unfollowed == []
     again = await node.join()
     node.hub.leave(again)
-    node.now = 6.0
+    node.now = 2.0
     await node.hub.watch_once()
     assert node.unfollowed == [], "it was needed again since"
-    node.now = 11.0
+    node.now = 3.6
     await node.hub.watch_once()
     assert node.unfollowed == [TOPIC]
     assert node.followed == [TOPIC]

@@ -14,6 +14,7 @@ from broker.errors import (
     InvalidRequest,
     KeyConflict,
     LimitExceeded,
+    NoSubscriber,
     OutOfMemory,
     TooLarge,
     Unavailable,
@@ -41,8 +42,10 @@ from broker.store.base import (
     AppendOutcome,
     AppendRequest,
     IdempotencyKey,
+    ProjectLimits,
     PublisherSequence,
     Retention,
+    Unheard,
 )
 from broker.store.memory import MemoryStore
 
@@ -119,6 +122,7 @@ class House:
             observer=self.observer,
             monotonic=lambda: time.monotonic() if self.now is None else self.now,
             limits=limits,
+            must_be_heard=self.catalog.must_be_heard,
             sleep=self.slept,
         )
         self.answers: list[AppendOutcome] = []
@@ -334,6 +338,32 @@ async def test_an_unknown_topic_is_created_where_its_project_allows_that() -> No
     await house.catalog.configure_project(replace(project, auto_create_topics=True))
     await house.publisher.publish(a_publish("x", topic=new))
     assert await house.payloads(new) == [b"x"]
+
+
+async def test_where_it_must_be_heard_it_is_refused_and_creates_nothing() -> None:
+    house = await a_house()
+    project = await house.catalog.project(DEFAULT_PROJECT)
+    refusing = ProjectLimits(no_subscriber=Unheard.REFUSE)
+    project = await house.catalog.configure_project(replace(project, auto_create_topics=True, limits=refusing))
+    new = TopicName("default/new")
+    for topic in (TOPIC, new):
+        with pytest.raises(NoSubscriber):
+            await house.publisher.publish(a_publish("x", once=IdempotencyKey("me", "k"), topic=topic))
+    assert await house.payloads() == []
+    with pytest.raises(UnknownTopic):
+        await house.entries(new)
+    await house.catalog.configure_project(replace(project, limits=ProjectLimits()))
+    await house.publisher.publish(a_publish("x", once=IdempotencyKey("me", "k")))
+    assert await house.payloads() == [b"x"]
+
+
+async def test_the_last_message_to_be_retained_is_the_topics_snapshot() -> None:
+    house = await a_house()
+    messages = (text("a"), replace(text("b"), retained=True), replace(text("c"), retained=True), text("d"))
+    await house.publisher.publish(PublishRequest(TOPIC, messages))
+    snapshot = await house.store.snapshot(TOPIC)
+    assert snapshot is not None
+    assert snapshot.message.payload == b"c"
 
 
 @pytest.mark.parametrize("failure", [Unavailable(), UnknownOutcome()])

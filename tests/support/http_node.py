@@ -106,6 +106,7 @@ class Node:
             monotonic=time.monotonic,
             gate=self.schemas,
             admit=self.catalog.admit,
+            must_be_heard=self.catalog.must_be_heard,
         )
         waiting = Waiting(self.listening)
         self.subscriptions = Subscriptions(

@@ -5,14 +5,15 @@
 -- KEYS:    1 log (stream), 2 meta (hash), 3 once (hash)
 -- ARGV:    1 live channel, 2 most envelope bytes to announce, 3 most once records, 4 their age ms, 5 number of once
 --          fields, then these fields (one for a request with a key: its record; two for one with a sequence: the
---          publisher's, its record), then each request: envelope count, mode ('': not idempotent, 'k': key,
---          's': sequence; a 't' behind it: timed), with 'k' or 's' the digest, with 's' the sequence number, if timed the
---          ms that each message lives ('0': for ever), then the envelopes
+--          publisher's, its record), then each request: envelope count, mode ('k' or 's' where it is idempotent by key
+--          or by sequence, then any of 'h': refused where nobody hears the topic, 'r': one is retained, 't': timed), with
+--          'k' or 's' the digest, with 's' the sequence number, with 'r' the number of the envelope that becomes the
+--          topic's snapshot, with 't' the ms that each message lives ('0': for ever), then the envelopes
 -- RETURNS: nil when there is no such topic; else four integers a request, status (0 appended, 1 duplicate,
---          2 conflict, 3 stale sequence), epoch, first offset, time ms (zeros with 2 and 3)
+--          2 conflict, 3 stale sequence, 4 nobody hears it), epoch, first offset, time ms (zeros from 2 on)
 -- include: _epoch
 -- include: _once
-local APPENDED, DUPLICATE, CONFLICT, STALE = 0, 1, 2, 3
+local APPENDED, DUPLICATE, CONFLICT, STALE, UNHEARD = 0, 1, 2, 3, 4
 local BATCH = 0
 local DAY_MS, MAX_DAYS = 86400000, 4000
 
@@ -28,6 +29,7 @@ local time = math.max(now, tonumber(meta[4]))
 local time_text = int(time)
 local envelopes, sizes, bytes = {}, {}, 0
 local held, rings = {}, {}
+local heard, snapshot
 
 local function append(first, count, lives)
   for index = first, first + count - 1 do
@@ -43,6 +45,14 @@ local function append(first, count, lives)
     envelopes[at], sizes[at] = envelope, #envelope
     bytes = bytes + #envelope
   end
+end
+
+-- Whether any node follows the topic live, or any subscription keeps a place in it. Told once a call.
+local function is_heard()
+  if heard == nil then
+    heard = redis.call('PUBSUB', 'SHARDNUMSUB', ARGV[1])[2] > 0 or #redis.call('XINFO', 'GROUPS', KEYS[1]) > 0
+  end
+  return heard
 end
 
 -- A publisher's lowest and highest sequence and slots in use, false when it is new.
@@ -115,26 +125,36 @@ end
 local answer, field, at = {}, 6, fields + 6
 while at <= #ARGV do
   local count, mode = ARGV[at], ARGV[at + 1]
-  local timed = string.sub(mode, -1) == 't'
-  local digest, sequence, sequence_text, ring_field, status, at_epoch, offset, at_time
-  at, mode = at + 2, timed and string.sub(mode, 1, -2) or mode
-  if mode == 'k' then
+  local once, flags = string.match(mode, '^([ks]?)(.*)$')
+  local timed = string.find(flags, 't', 1, true)
+  local digest, sequence, sequence_text, ring_field, retained, status, at_epoch, offset, at_time
+  at = at + 2
+  if once == 'k' then
     digest, at = ARGV[at], at + 1
     if held[ARGV[field]] then
       status, at_epoch, offset, at_time = verdict(held[ARGV[field]], digest, count)
     end
-  elseif mode == 's' then
+  elseif once == 's' then
     digest, sequence_text, at = ARGV[at], ARGV[at + 1], at + 2
     sequence = tonumber(sequence_text)
     ring_field, field = ARGV[field], field + 1
     status, at_epoch, offset, at_time = earlier_sequence(ring_of(ring_field), ARGV[field], sequence, digest, count)
   end
+  if string.find(flags, 'r', 1, true) then
+    retained, at = tonumber(ARGV[at]), at + 1
+  end
   if timed then
     at = at + count
+  end
+  if not status and string.find(flags, 'h', 1, true) and not is_heard() then
+    status, at_epoch, offset, at_time = UNHEARD, 0, 0, 0
   end
   if not status then
     status, at_epoch, offset, at_time = APPENDED, epoch_number, next_offset, time
     append(at, count, timed)
+    if retained then
+      snapshot = { epoch .. '-' .. int(offset + retained), ARGV[at + retained] }
+    end
     if digest then
       local record = epoch .. ':' .. int(offset) .. ':' .. count .. ':' .. time_text .. ':' .. digest
       if sequence then
@@ -175,6 +195,9 @@ if bytes > 0 then
     redis.call('HDEL', KEYS[2], 'day:' .. int(day - MAX_DAYS))
   end
   redis.call('HSET', KEYS[2], 'written', int((meta[7] or 0) + bytes), 'previous', meta[4], 'batch', int(#sizes))
+  if snapshot then
+    redis.call('HSET', KEYS[2], 'kept', snapshot[1], 'kept_time', time_text, 'snapshot', snapshot[2])
+  end
   local header = { BATCH, tonumber(meta[1]), first_offset - 1, epoch_number, first_offset, time, sizes }
   local bodies = ''
   if bytes > tonumber(ARGV[2]) then

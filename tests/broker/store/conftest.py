@@ -56,7 +56,9 @@ class InMemory:
         self.store: MemoryStore | None = None
 
     def make(self, once: OnceBounds = ONCE_BOUNDS) -> MemoryStore:
-        self.store = MemoryStore(now_ms=now_ms, announce=self._announce, once=once)
+        self.store = MemoryStore(
+            now_ms=now_ms, announce=self._announce, is_followed=lambda topic: topic in self._ears, once=once
+        )
         return self.store
 
     @asynccontextmanager
@@ -64,6 +66,7 @@ class InMemory:
         assert self.store is not None
         self._ears[topic] = Ear(self.store)
         yield self._ears[topic]
+        del self._ears[topic]
 
     def _announce(self, topic: TopicName, payload: bytes) -> None:
         if topic in self._ears:

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-NONE = {"topics": None, "subscriptions": None, "publishPerSecond": None, "retainedBytes": None}
+NONE = {"topics": None, "subscriptions": None, "publishPerSecond": None, "retainedBytes": None, "noSubscriber": None}
 
 
 async def test_limits_are_shown_and_changed_one_by_one(argo: httpx.AsyncClient) -> None:
@@ -27,6 +27,9 @@ async def test_limits_are_shown_and_changed_one_by_one(argo: httpx.AsyncClient) 
         b'{"topics":1.5}',
         b'{"publishPerSecond":0}',
         b'{"subscriptions":1,"retainedBytes":[]}',
+        b'{"noSubscriber":"maybe"}',
+        b'{"noSubscriber":["refuse"]}',
+        b'{"noSubscriber":1}',
     ],
 )
 async def test_what_is_no_limit_is_refused_and_changes_nothing(argo: httpx.AsyncClient, body: bytes) -> None:
@@ -50,3 +53,17 @@ async def test_a_project_reads_its_limits_and_the_service_sets_them(argo: httpx.
     assert (await argo.get("/projects/p:limits", headers=own)).status_code == 200
     assert (await argo.post("/projects/p:modifyLimits", json={}, headers=own)).status_code == 403
     assert (await argo.get("/projects/none:limits")).status_code == 404
+
+
+async def test_a_project_may_have_publishes_refused_that_nobody_would_get(argo: httpx.AsyncClient) -> None:
+    changed = await argo.post("/projects/p:modifyLimits", json={"noSubscriber": "refuse"})
+    assert changed.json() == {**NONE, "noSubscriber": "refuse"}
+    message = {"messages": [{"data": "aGVsbG8="}]}
+    refused = await argo.post("/projects/p/topics/t:publish", json=message)
+    assert refused.status_code == 409
+    assert refused.json()["error"]["message"] == "Nobody is subscribed to the topic."
+    assert (await argo.put("/projects/p/subscriptions/s", json={"topic": "projects/p/topics/t"})).status_code == 200
+    assert (await argo.post("/projects/p/topics/t:publish", json=message)).json() == {"messageIds": ["0"]}
+    await argo.delete("/projects/p/subscriptions/s")
+    await argo.post("/projects/p:modifyLimits", json={"noSubscriber": "accept"})
+    assert (await argo.post("/projects/p/topics/t:publish", json=message)).json() == {"messageIds": ["1"]}
