@@ -40,6 +40,7 @@ from headrace.errors import (
     Unsupported,
     WrongKind,
 )
+from headrace.failover import Schedule, Server
 from headrace.messages import Attached, Gap, Message, Published, Started
 from headrace.positions import Position, Range, Recovery, Since, parse_since
 from headrace.subscription import Subscription
@@ -75,6 +76,8 @@ __all__ = [
     "Range",
     "Recovery",
     "Refused",
+    "Schedule",
+    "Server",
     "ServerError",
     "SettleTimeout",
     "Since",

@@ -19,6 +19,7 @@ from headrace.consumer import Consumer as AsyncConsumer
 from headrace.consumer import Delivery as AsyncDelivery
 from headrace.credentials import Token
 from headrace.errors import ClientClosed
+from headrace.failover import Schedule, Server
 from headrace.messages import Attached, Gap, Message, Started
 from headrace.positions import Position, Since
 from headrace.subscription import Item
@@ -55,15 +56,18 @@ class Client:
 
     def __init__(
         self,
-        servers: str | Sequence[str],
+        servers: str | Server | Sequence[str | Server],
         *,
         token: Token = None,
         name: str = "",
         dialect: Literal["msgpack", "json"] = "msgpack",
         tls: ssl.SSLContext | None = None,
+        schedule: Schedule | None = None,
         on_state: Callable[[State], None] | None = None,
     ) -> None:
-        self._client = asynchronous.Client(servers, token=token, name=name, dialect=dialect, tls=tls, on_state=on_state)
+        self._client = asynchronous.Client(
+            servers, token=token, name=name, dialect=dialect, tls=tls, schedule=schedule, on_state=on_state
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 

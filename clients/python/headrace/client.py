@@ -20,7 +20,7 @@ from headrace.credentials import Credentials, Token
 from headrace.dialects import DIALECTS
 from headrace.errors import ClientClosed, ConnectionFailed
 from headrace.events import Answered, Arrived, Complained, Delivered, Ended, Event, Released, Settled
-from headrace.failover import Failover
+from headrace.failover import Failover, Schedule, Server
 from headrace.messages import UNSET, Attached, Durability, Gap, Published, Unset
 from headrace.positions import Since
 from headrace.protocol import Protocol
@@ -43,9 +43,10 @@ logger = logging.getLogger("headrace")
 class Client:
     """A client of a Headrace cluster.
 
-    `servers` are base URLs (`https://host:8080`; http, https, ws, wss), in any order. `token` is a string or a function
-    (plain or async) that returns a fresh one for each connection. `name` appears in the server's logs. `on_state` is
-    called with a `State` whenever the connection comes or goes.
+    `servers` are base URLs (`https://host:8080`; http, https, ws, wss), in any order, with a weight where they are a
+    `Server`; the nodes tell the client of others. `token` is a string or a function (plain or async) that returns a
+    fresh one for each connection. `name` appears in the server's logs. `schedule` says how fast to come back.
+    `on_state` is called with a `State` whenever the connection comes or goes.
 
     Use it as `async with Client(...) as client`. It connects in the background and never gives up on its own; what the
     server refuses for good (a wrong token) ends it, and then every call raises that error.
@@ -53,24 +54,33 @@ class Client:
 
     def __init__(
         self,
-        servers: str | Sequence[str],
+        servers: str | Server | Sequence[str | Server],
         *,
         token: Token = None,
         name: str = "",
         dialect: Literal["msgpack", "json"] = "msgpack",
         tls: ssl.SSLContext | None = None,
+        schedule: Schedule | None = None,
         on_state: Callable[[State], None] | None = None,
     ) -> None:
-        self._urls = (servers,) if isinstance(servers, str) else tuple(servers)
+        schedule = schedule or Schedule()
+        failover = Failover(
+            [servers] if isinstance(servers, str | Server) else servers, draw=Random().random, schedule=schedule
+        )
+        self._urls = failover.servers
         self._protocol: Protocol[PublishHandle, Subscription] = Protocol(
-            dialect=DIALECTS[dialect], publisher=secrets.token_hex(16), client=_client_name(name)
+            dialect=DIALECTS[dialect],
+            publisher=secrets.token_hex(16),
+            client=_client_name(name),
+            half_open_s=schedule.half_open_s,
         )
         self._connector = Connector(
             self._protocol,
-            Failover(self._urls, random=Random()),
+            failover,
             Credentials(token),
             dialect=DIALECTS[dialect],
             tls=tls,
+            schedule=schedule,
             on_events=self._act,
             on_state=on_state,
         )
@@ -140,6 +150,10 @@ class Client:
                 return await self._connector.connected()
         except TimeoutError:
             raise ConnectionFailed(f"No connection in {timeout:g} s: {self.state.reason or 'no answer'}.") from None
+
+    def network_up(self) -> None:
+        """Tell the client that the machine has a network again, where the application knows: it tries at once."""
+        self._connector.network_up()
 
     async def flush(self, *, timeout: float = PUBLISH_TIMEOUT_S) -> None:
         """Wait until every publish and every ack so far is answered, or raise `TimeoutError`."""

@@ -1,23 +1,29 @@
-"""The loop that keeps one connection: dial, feed the state machine, write what it wants written, come back."""
+"""The loop that keeps one connection: dial, feed the state machine, write what it wants written, come back.
+
+A node that is leaving says so (`drain`): then another connection is made first, and for a moment there are two.
+"""
 
 import asyncio
 import logging
 import ssl
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic
+from functools import partial
+from typing import Any, Generic
 
 from headrace.credentials import Credentials
 from headrace.dialects import Dialect
+from headrace.dialing import Dialing
 from headrace.errors import ClientError, Forbidden, HeadraceError, Unauthorized
-from headrace.events import Broken, Event, F, P, Welcomed
-from headrace.failover import Attempt, Failover, Verdict, verdict_of_close, verdict_of_status
+from headrace.events import Broken, Draining, Event, F, Listed, P, Welcomed
+from headrace.failover import Failover, Schedule, Verdict, verdict_of_close, verdict_of_status
+from headrace.opening import Link, Opener
 from headrace.protocol import Protocol
-from headrace.transport import Closed, OpenFailed, Transport
+from headrace.transport import Closed, OpenFailed
 
-TOKEN_TIMEOUT_S = 10.0
-"""For the application's token function."""
+MOVE_TIMEOUT_S = 10.0
+"""How long the connection that is being left is kept for answers that the new one owes."""
 
 logger = logging.getLogger("headrace")
 
@@ -50,6 +56,7 @@ class Connector(Generic[P, F]):
         *,
         dialect: Dialect,
         tls: ssl.SSLContext | None,
+        schedule: Schedule,
         on_events: Callable[[Sequence[Event[P, F]]], None],
         on_state: Callable[[State], None] | None,
     ) -> None:
@@ -57,11 +64,23 @@ class Connector(Generic[P, F]):
         self._failover = failover
         self._credentials = credentials
         self._dialect = dialect
-        self._tls = tls
+        self._schedule = schedule
+        self._opener = Opener(
+            credentials,
+            dialect=dialect,
+            tls=tls,
+            timeout_s=schedule.connect_timeout_s,
+            on_frames=self._receive,
+            on_writable=self.wake,
+        )
         self._on_events = on_events
         self._on_state = on_state
         self._task: asyncio.Task[None] | None = None
-        self._transport: Transport | None = None
+        self._link: Link | None = None
+        self._old: Link | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._hurry = asyncio.Event()
         self._paused = False
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -86,13 +105,14 @@ class Connector(Generic[P, F]):
 
     async def stop(self) -> None:
         """Close the connection and end the task. Idempotent."""
-        task, transport = self._task, self._transport
+        task, link = self._task, self._link
         if task is None:
             return
-        if transport is not None:
-            await transport.close()
+        self._leave_old()
+        if link is not None:
+            await link.transport.close()
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.wait([task, *self._goodbyes])
         self._disarm()
 
     def fail(self, error: HeadraceError) -> list[Event[P, F]]:
@@ -117,24 +137,38 @@ class Connector(Generic[P, F]):
             self._flushing = True
             self._loop.call_soon(self._flush)
 
+    def network_up(self) -> None:
+        """The machine has a network again: try at once, or see whether the connection still lives."""
+        if not self.running:
+            return
+        if self._link is None:
+            self._failover.network_up()
+            self._hurry.set()
+        else:
+            self._protocol.probe(self.now())
+            self.wake()
+
     def pause_reading(self) -> None:
         self._paused = True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        for link in self._links():
+            link.transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self._paused:
             self._paused = False
-            if self._transport is not None:
-                self._transport.resume_reading()
+            for link in self._links():
+                link.transport.resume_reading()
+
+    def _links(self) -> list[Link]:
+        return [link for link in (self._link, self._old) if link is not None]
 
     def _flush(self) -> None:
         self._flushing = False
-        transport = self._transport
-        if transport is not None and transport.writable:
+        link = self._link
+        if link is not None and link.transport.writable:
             frames = self._protocol.outgoing()
             if frames:
-                transport.send(frames, binary=self._dialect.binary)
+                link.transport.send(frames, binary=self._dialect.binary)
         self._arm()
 
     def _arm(self) -> None:
@@ -155,24 +189,36 @@ class Connector(Generic[P, F]):
         self._take(self._protocol.poll(self.now()))
         self._flush()
 
-    def _receive(self, frames: list[bytes]) -> None:
-        self._take(self._protocol.receive(frames, self.now()))
+    def _receive(self, link: Link, frames: list[bytes]) -> None:
+        if link is self._link:
+            self._take(self._protocol.receive(frames, self.now()))
+        elif link is self._old:
+            self._take(self._protocol.receive_old(frames, self.now()))
+        if self._old is not None and not self._protocol.is_moving:
+            self._leave_old()
         self.wake()
 
     def _take(self, events: Sequence[Event[P, F]]) -> None:
         for event in events:
             if isinstance(event, Welcomed):
                 self._welcome(event)
-            elif isinstance(event, Broken) and self._transport is not None:
+            elif isinstance(event, Listed) and self._link is not None:
+                self._failover.learn(event.servers, server=self._link.server)
+            elif isinstance(event, Draining) and self._link is not None:
+                self._move(self._link, event)
+            elif isinstance(event, Broken) and self._link is not None:
                 logger.warning("dropping the connection to %s: %s", self.state.server, event.reason)
-                self._transport.abort()
+                self._link.abort()
         self._on_events(events)
 
     def _welcome(self, event: Welcomed) -> None:
         self._welcomed_at = self.now()
         self._credentials.accepted()
-        self._failover.learn(event.welcome.servers, server=self.state.server)
-        self._change(State(connected=True, server=self.state.server, node=event.welcome.node))
+        server, kept_ms = self._link.server if self._link else "", event.welcome.retention_ms
+        self._failover.learn(event.welcome.servers, server=server)
+        if kept_ms is not None and not self._schedule.fits(kept_ms / 1000):
+            logger.warning("messages are kept for %d ms, the client may be away for half of it", kept_ms)
+        self._change(State(connected=True, server=server, node=event.welcome.node))
         self._release_waiters()
 
     def _release_waiters(self) -> None:
@@ -189,77 +235,105 @@ class Connector(Generic[P, F]):
     async def _run(self) -> None:
         try:
             while self.error is None:
-                attempt = self._failover.next(self.now())
-                if attempt is None:
-                    self._give_up(Refused("Every server refused this client."))
-                    return
-                await asyncio.sleep(attempt.at - self.now())
-                await self._try(attempt)
+                link = await self._attempt(self._opener.open)
+                while link is not None and self.error is None:
+                    link = await self._stay(link)
         except Exception as error:
             # Only its name: what it says may quote what it worked on.
             self._give_up(ClientError(f"The client broke: {type(error).__name__}."))
             raise
 
-    async def _try(self, attempt: Attempt) -> None:
-        self.state = State(connected=False, server=attempt.server, reason=self.state.reason)
-        self._welcomed_at = None
+    async def _attempt(self, open: Callable[[str], Awaitable[Link]]) -> Link | None:
+        """Wait for the next attempt and make it: None where it came to nothing."""
+        self._hurry.clear()
+        attempt = self._failover.next(self.now())
+        if attempt is None:
+            self._give_up(Refused("Every server refused this client."))
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(attempt.at):
+                await self._hurry.wait()
+        dialing = Dialing(
+            open=open,
+            another=lambda server: None if self.error else self._failover.another(self.now(), besides=server),
+            failed=self._open_failed,
+            patience_s=self._schedule.second_dial_s,
+        )
+        return await dialing.attempt(attempt.server)
+
+    async def _stay(self, link: Link) -> Link | None:
+        """Use the connection until it ends, or until another takes over; return that one."""
+        closed = link.transport.closed
+        refresh = self._loop.create_task(self._opener.keep_fresh(self._present), name="headrace token")
         try:
-            transport = await self._open(attempt.server)
-        except OpenFailed as error:
-            self._open_failed(attempt.server, error)
-            return
-        refresh = self._loop.create_task(self._keep_fresh(), name="headrace token")
-        try:
-            self._use(transport)
-            closed = await asyncio.shield(transport.closed)
+            self._use(link)
+            await _first_of(closed, link.moved)
+        except BaseException:
+            link.abort()
+            raise
         finally:
             refresh.cancel()
-            self._transport = None
-            self._protocol.disconnect()
-            transport.abort()
-        self._ended(attempt.server, closed)
+            self._link = None
+            if link.mover is not None:
+                link.mover.cancel()
+        self._leave_old()
+        if not closed.done():
+            self._old = link
+            return link.moved.result()
+        self._protocol.disconnect()
+        if link.moved.done():
+            return link.moved.result()
+        self._ended(link.server, closed.result())
+        return None
 
-    async def _open(self, server: str) -> Transport:
-        try:
-            async with asyncio.timeout(TOKEN_TIMEOUT_S):
-                headers = await self._credentials.headers()
-        except Exception as error:
-            raise OpenFailed(f"the token function failed: {type(error).__name__}") from error
-        return await Transport.open(
-            server,
-            subprotocol=self._dialect.subprotocol,
-            headers=headers,
-            tls=self._tls,
-            on_frames=self._receive,
-            on_writable=self.wake,
-        )
-
-    async def _keep_fresh(self) -> None:
-        """Show a fresh token before the one shown expires. Where that fails, the next connection brings another."""
-        while (wait_s := self._credentials.refresh_in(time.time())) is not None:
-            await asyncio.sleep(wait_s)
-            try:
-                async with asyncio.timeout(TOKEN_TIMEOUT_S):
-                    token = await self._credentials.token()
-            except Exception as error:
-                # Only its name: what a token function raises may quote what it read.
-                logger.warning("the token function failed: %s", type(error).__name__)
-                return
-            if token:
-                self._protocol.present(token)
-                self.wake()
-
-    def _use(self, transport: Transport) -> None:
-        self._transport = transport
-        self._protocol.connect(self.now())
-        transport.start()
+    def _use(self, link: Link) -> None:
+        self._link, self._welcomed_at = link, None
+        if self._old is not None:
+            self._protocol.move(self.now())
+            self._leaving = self._loop.call_later(MOVE_TIMEOUT_S, self._leave_old)
+            self._old.transport.closed.add_done_callback(partial(self._old_closed, self._old))
+        else:
+            self._protocol.connect(self.now())
+        link.transport.start()
         if self._paused:
-            transport.pause_reading()
+            link.transport.pause_reading()
         self._flush()
+
+    def _move(self, link: Link, event: Draining) -> None:
+        """The node is leaving: look for another while the connection goes on."""
+        if link.mover is None:
+            self._failover.drained(link.server, spread_s=event.spread_ms / 1000)
+            link.mover = self._loop.create_task(self._find_another(link), name="headrace move")
+
+    async def _find_another(self, link: Link) -> None:
+        while self.error is None and not link.moved.done():
+            found = await self._attempt(self._opener.open_greeted)
+            if found is not None:
+                link.moved.set_result(found)
+
+    def _old_closed(self, old: Link, _: object) -> None:
+        if old is self._old:
+            self._leave_old()
+
+    def _leave_old(self) -> None:
+        old, self._old = self._old, None
+        if old is None:
+            return
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._protocol.leave()
+        goodbye = self._loop.create_task(old.transport.close(), name="headrace goodbye")
+        self._goodbyes.add(goodbye)
+        goodbye.add_done_callback(self._goodbyes.discard)
+
+    def _present(self, token: str) -> None:
+        self._protocol.present(token)
+        self.wake()
 
     def _open_failed(self, server: str, error: OpenFailed) -> None:
         logger.debug("no connection to %s: %s", server, error.reason)
-        self._change(State(connected=False, server=server, reason=error.reason))
+        if self._link is None:
+            self._change(State(connected=False, server=server, reason=error.reason))
         verdict = Verdict.COME_BACK if error.status is None else verdict_of_status(error.status)
         if verdict is Verdict.NEVER_THERE:
             self._failover.refused(server)
@@ -276,7 +350,8 @@ class Connector(Generic[P, F]):
         self._change(State(connected=False, server=server, reason=reason))
         lasted_s = now - self._welcomed_at if self._welcomed_at is not None else 0.0
         spread_ms = self._protocol.welcome.spread_ms
-        self._failover.ended(server, lasted_s=lasted_s, code=closed.code, spread_ms=spread_ms)
+        spread_s = None if spread_ms is None else spread_ms / 1000
+        self._failover.ended(server, now, lasted_s=lasted_s, spread_s=spread_s)
         verdict = verdict_of_close(closed.code)
         if verdict is Verdict.NEVER:
             self._give_up(Refused(f"The server closed the connection with {closed.code}: {reason}."))
@@ -285,3 +360,8 @@ class Connector(Generic[P, F]):
 
     def _give_up(self, error: HeadraceError) -> None:
         self._on_events(self.fail(error))
+
+
+async def _first_of(*futures: "asyncio.Future[Any]") -> None:
+    """Wait until one is done; what it brought is its owner's."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)

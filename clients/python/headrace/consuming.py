@@ -32,7 +32,7 @@ MAX_ACKS = 1000
 MAX_UNANSWERED = 100_000
 """Settlements of a client that wait for an answer."""
 
-Verb = Literal["ack", "nack", "extend"]
+Verb = Literal["ack", "nack", "release", "extend"]
 _ARGUMENTS: dict[Verb, str] = {"nack": "delay_ms", "extend": "deadline_s"}
 
 Event = Attached | Delivered | Released | Settled
@@ -48,6 +48,8 @@ class Consuming:
     request: int = -1
     retry_at: float | None = field(default=None)
     """Monotonic seconds at which to ask again."""
+    overlaps: bool = False
+    """Whether deliveries of the connection that is being left count."""
 
 
 @dataclass(slots=True)
@@ -78,11 +80,19 @@ class Consumings:
         self._on_the_way: dict[int, list[Settlement]] = {}
         self._held: list[Settlement] = []
         self._hold_until: float | None = None
+        self._old: set[int] = set()
+        """Requests on the connection that is being left."""
 
     @property
     def are_owed(self) -> bool:
         """Whether an answer is waited for."""
         return bool(self._asked or self._on_the_way)
+
+    @property
+    def are_moving(self) -> bool:
+        """Whether the connection that is being left is still listened to."""
+        overlaps = any(consuming.overlaps for consuming in self._consumed.values())
+        return overlaps or not self._old.isdisjoint(self._on_the_way)
 
     @property
     def unanswered(self) -> int:
@@ -125,9 +135,25 @@ class Consumings:
 
     def drop(self) -> None:
         """The connection is gone: nothing that it still says counts."""
-        self._asked, self._on_the_way = {}, {}
+        self._asked, self._on_the_way, self._old = {}, {}, set()
         for consuming in self._consumed.values():
+            consuming.phase, consuming.retry_at, consuming.overlaps = Phase.IDLE, None, False
+
+    def move(self) -> None:
+        """Another connection takes over: attach there. What is on its way here is answered here."""
+        self._asked, self._old = {}, set(self._on_the_way)
+        for consuming in self._consumed.values():
+            consuming.overlaps = consuming.phase is Phase.LIVE
             consuming.phase, consuming.retry_at = Phase.IDLE, None
+            self._ask(consuming)
+
+    def leave(self) -> None:
+        """The connection that was being left is gone: what it did not answer is sent again."""
+        for number in self._old & self._on_the_way.keys():
+            self._ready += self._on_the_way.pop(number)
+        self._old = set()
+        for consuming in self._consumed.values():
+            consuming.overlaps = False
 
     def _ask(self, consuming: Consuming) -> None:
         if not self._requests.connected or consuming.phase is not Phase.IDLE:
@@ -164,12 +190,12 @@ class Consumings:
         consuming = self._consumed.get(self._asked.pop(number, ""))
         if consuming is None or consuming.request != number or consuming.phase is not Phase.ASKED:
             return []
-        consuming.phase = Phase.LIVE
+        consuming.phase, consuming.overlaps = Phase.LIVE, False
         return [read_attached(frame)]
 
-    def receive_delivery(self, frame: Frame) -> list[Event]:
+    def receive_delivery(self, frame: Frame, *, leaving: bool = False) -> list[Event]:
         consuming = self._consumed.get(read_subscription(frame))
-        if consuming is None or consuming.phase is not Phase.LIVE:
+        if consuming is None or not (leaving or consuming.phase is Phase.LIVE):
             return []  # the lease ends by itself
         return [Delivered(consuming.subscription, read_deliveries(frame, self._dialect))]
 

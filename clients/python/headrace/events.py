@@ -3,6 +3,7 @@
 from typing import Generic, NamedTuple, TypeVar
 
 from headrace.errors import HeadraceError
+from headrace.failover import Server
 from headrace.frames import Welcome
 from headrace.messages import Attached, Gap, Lease, Message, Published, Started
 from headrace.positions import Since
@@ -15,6 +16,18 @@ F = TypeVar("F")
 
 class Welcomed(NamedTuple):
     welcome: Welcome
+
+
+class Listed(NamedTuple):
+    """The node told a new list of servers."""
+
+    servers: tuple[Server, ...]
+
+
+class Draining(NamedTuple):
+    """The node is leaving: go elsewhere after a random part of `spread_ms`, and come there before leaving here."""
+
+    spread_ms: int
 
 
 class Answered(NamedTuple, Generic[P]):
@@ -72,4 +85,17 @@ class Settled(NamedTuple):
     error: HeadraceError | None
 
 
-Event = Attached | Delivered | Released | Settled | Welcomed | Answered[P] | Arrived[F] | Ended[F] | Complained | Broken
+Event = (
+    Attached
+    | Delivered
+    | Released
+    | Settled
+    | Welcomed
+    | Listed
+    | Draining
+    | Answered[P]
+    | Arrived[F]
+    | Ended[F]
+    | Complained
+    | Broken
+)

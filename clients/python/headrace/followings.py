@@ -33,6 +33,23 @@ class Followings(Generic[P, F]):
         """Whether an answer is waited for."""
         return bool(self._asked)
 
+    @property
+    def are_moving(self) -> bool:
+        """Whether the connection that is being left is still listened to."""
+        return any(following.overlaps for following, _ in self._followed.values())
+
+    def move(self) -> None:
+        """Another connection takes over: ask there for everything, and listen here until it is answered."""
+        self._asked = {}
+        for following, _ in self._followed.values():
+            following.move()
+        self.restart()
+
+    def leave(self) -> None:
+        """The connection that was being left is gone."""
+        for following, _ in self._followed.values():
+            following.overlaps = False
+
     def restart(self) -> None:
         """A connection begins: ask again for everything."""
         for following, _ in self._followed.values():
@@ -83,9 +100,9 @@ class Followings(Generic[P, F]):
         since = since_field(following.resume)
         self._requests.send({"op": "subscribe", "topic": following.topic, "since": since}, number=number)
 
-    def receive_message(self, message: Message, events: list[Event[P, F]]) -> None:
+    def receive_message(self, message: Message, events: list[Event[P, F]], *, leaving: bool = False) -> None:
         followed = self._followed.get(message.topic)
-        if followed and followed[0].receive_message(message):
+        if followed and followed[0].receive_message(message, leaving=leaving):
             events.append(Arrived(followed[1], message, message.position))
 
     def receive_subscribed(self, frame: Frame, events: list[Event[P, F]]) -> None:
@@ -94,17 +111,26 @@ class Followings(Generic[P, F]):
         if following is None or handle is None or following.request != number or following.phase is not Phase.ASKED:
             return
         started = read_started(frame)
+        if following.has_outrun(started):
+            self._ask_anew(following)
+            return
         gap = following.receive_subscribed(started, read_missing(frame))
         events.append(Arrived(handle, started, following.resume))
         if gap:
             events.append(Arrived(handle, gap, following.resume))
 
-    def receive_gap(self, frame: Frame, events: list[Event[P, F]]) -> None:
+    def _ask_anew(self, following: Following) -> None:
+        """The place is in another stretch of history by now: the answer to the earlier one is of no use."""
+        self._requests.send({"op": "unsubscribe", "topic": following.topic})
+        following.drop()
+        self._ask(following)
+
+    def receive_gap(self, frame: Frame, events: list[Event[P, F]], *, leaving: bool = False) -> None:
         followed = self._followed.get(read_topic(frame))
         if followed is None:
             return
         following, handle = followed
-        gap = following.receive_gap(read_recovery(frame), read_missing(frame))
+        gap = following.receive_gap(read_recovery(frame), read_missing(frame), leaving=leaving)
         if gap:
             events.append(Arrived(handle, gap, following.resume))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from headrace.dialects import Dialect, Frame
 from headrace.errors import BadFrame, HeadraceError, error_of
+from headrace.failover import Server
 from headrace.messages import Attached, Lease, Published, Started
 from headrace.positions import Position, Range, Recovery, checked_position
 
@@ -19,15 +20,17 @@ DEFAULT_IN_FLIGHT = 1024
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What the node said of itself. Times in milliseconds, sizes in bytes; `servers` are base URLs."""
+    """What the node said of itself. Times in milliseconds, sizes in bytes; None is what it did not say."""
 
     node: str = ""
     connection: str = ""
-    servers: tuple[str, ...] = ()
+    servers: tuple[Server, ...] = ()
     ping_ms: int = DEFAULT_PING_MS
-    spread_ms: int = 0
+    spread_ms: int | None = None
     frame_bytes: int = DEFAULT_FRAME_BYTES
     in_flight: int = DEFAULT_IN_FLIGHT
+    retention_ms: int | None = None
+    """How long messages are kept at least."""
 
 
 def read_welcome(frame: Frame) -> Welcome:
@@ -35,12 +38,26 @@ def read_welcome(frame: Frame) -> Welcome:
     return Welcome(
         node=_text(frame.get("node", "")),
         connection=_text(frame.get("connection", "")),
-        servers=tuple(_text(_map(entry).get("url")) for entry in _list(frame.get("servers", []))),
+        servers=read_servers(frame),
         ping_ms=_integer(frame.get("ping_ms", DEFAULT_PING_MS), least=1),
-        spread_ms=_integer(frame.get("spread_ms", 0), least=0),
+        spread_ms=read_spread(frame),
         frame_bytes=_integer(limits.get("frame_bytes", DEFAULT_FRAME_BYTES), least=1),
         in_flight=_integer(limits.get("in_flight", DEFAULT_IN_FLIGHT), least=1),
+        retention_ms=_optional(limits.get("retention_ms")),
     )
+
+
+def read_servers(frame: Frame) -> tuple[Server, ...]:
+    entries = [_map(entry) for entry in _list(frame.get("servers", []))]
+    return tuple(Server(_text(entry.get("url")), _integer(entry.get("weight", 1), least=0)) for entry in entries)
+
+
+def read_spread(frame: Frame) -> int | None:
+    return _optional(frame.get("spread_ms"))
+
+
+def _optional(value: object) -> int | None:
+    return None if value is None else _integer(value, least=0)
 
 
 def read_started(frame: Frame) -> Started:
@@ -74,9 +91,8 @@ def read_published(frame: Frame) -> Published:
 
 
 def read_error(frame: Frame) -> HeadraceError:
-    retry_ms = frame.get("retry_ms")
-    checked = None if retry_ms is None else _integer(retry_ms, least=0)
-    return error_of(_text(frame.get("code")), _text(frame.get("reason", "")), retry_ms=checked)
+    retry_ms = _optional(frame.get("retry_ms"))
+    return error_of(_text(frame.get("code")), _text(frame.get("reason", "")), retry_ms=retry_ms)
 
 
 def read_subscription(frame: Frame) -> str:

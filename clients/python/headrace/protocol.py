@@ -6,14 +6,24 @@ write what `outgoing` returns, and call `poll` when `next_due` says so.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Generic
 
 from headrace.consuming import Consumings
 from headrace.dialects import Dialect, Frame
 from headrace.errors import BadFrame, HeadraceError, QueueFull, TooLarge, is_temporary
-from headrace.events import Answered, Broken, Complained, Event, F, P, Welcomed
+from headrace.events import Answered, Broken, Complained, Draining, Event, F, Listed, P, Welcomed
 from headrace.followings import Followings
-from headrace.frames import Welcome, read_error, read_published, read_subscription, read_topic, read_welcome
+from headrace.frames import (
+    Welcome,
+    read_error,
+    read_published,
+    read_servers,
+    read_spread,
+    read_subscription,
+    read_topic,
+    read_welcome,
+)
 from headrace.messages import Durability, Kind
 from headrace.outbox import Outbox, Pending
 from headrace.positions import Since
@@ -22,21 +32,20 @@ from headrace.requests import NO_NUMBER, Requests, number_of
 MAX_PENDING = 10_000
 """Unanswered publishes of a client, sent or queued."""
 
-MAX_PENDING_BYTES = 16 * 1024 * 1024
+MAX_PENDING_BYTES = 8 * 1024 * 1024
 """Their frames' bytes; one larger publish goes alone."""
-
-PONG_S = 10.0
-"""How long a node may be silent after a ping, or before its welcome, until the connection counts as dead."""
-
-IMPATIENT_PING_S = 5.0
-"""Silence after which a node that owes an answer is pinged, sooner than an idle one."""
 
 
 class Protocol(Generic[P, F]):
-    """The state of one client. `publisher` is its random identity, kept for life."""
+    """The state of one client. `publisher` is its random identity, kept for life.
 
-    def __init__(self, *, dialect: Dialect, publisher: str, client: str) -> None:
+    A connection that brings nothing for `half_open_s` seconds is dead. After half of it the node is pinged: any byte
+    counts as an answer.
+    """
+
+    def __init__(self, *, dialect: Dialect, publisher: str, client: str, half_open_s: float = 10.0) -> None:
         self.welcome = Welcome()
+        self._pong_s = half_open_s / 2
         self._dialect = dialect
         self._publisher = publisher
         self._client = client
@@ -65,12 +74,31 @@ class Protocol(Generic[P, F]):
 
     def connect(self, now: float) -> None:
         """A socket is open: say who we are, ask again for everything followed, send the unanswered again."""
+        self._begin(now)
+        self._followings.restart()
+        self.consumings.restart()
+
+    def _begin(self, now: float) -> None:
         self._welcomed, self._heard_at, self._pinged_at = False, now, None
         self._requests.open()
         self._requests.send({"op": "hello", "client": self._client})
         self._outbox.restart()
-        self._followings.restart()
-        self.consumings.restart()
+
+    def move(self, now: float) -> None:
+        """A socket to another node is open: as `connect`, while what the old one still brings counts."""
+        self._begin(now)
+        self._followings.move()
+        self.consumings.move()
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the old connection is still of use."""
+        return self._followings.are_moving or self.consumings.are_moving
+
+    def leave(self) -> None:
+        """The old connection is gone, or no longer waited for."""
+        self._followings.leave()
+        self.consumings.leave()
 
     def present(self, token: str) -> None:
         """Show a fresh token on the connection that there is. A refused one ends the connection."""
@@ -159,6 +187,31 @@ class Protocol(Generic[P, F]):
             events.append(Broken(error.reason))
         return events
 
+    def receive_old(self, frames: Iterable[bytes], now: float) -> list[Event[P, F]]:
+        """Take what the connection that is being left still brings. What makes no sense ends it."""
+        events: list[Event[P, F]] = []
+        try:
+            for data in frames:
+                self._receive_old(self._dialect.decode(data), now, events)
+        except BadFrame:
+            self.leave()
+        return events
+
+    def _receive_old(self, frame: Frame, now: float, events: list[Event[P, F]]) -> None:
+        match frame.get("op"):
+            case "message":
+                self._followings.receive_message(self._dialect.message(frame), events, leaving=True)
+            case "gap":
+                self._followings.receive_gap(frame, events, leaving=True)
+            case "published":
+                self._receive_published(frame, now, events)
+            case "delivery":
+                events += self.consumings.receive_delivery(frame, leaving=True)
+            case "settled":
+                events += self.consumings.receive_settled(frame)
+            case _:  # the new connection says the rest
+                pass
+
     def heard(self, now: float) -> None:
         """Anything came from the node, a WebSocket ping perhaps: it lives."""
         self._heard_at, self._pinged_at = now, None
@@ -184,8 +237,18 @@ class Protocol(Generic[P, F]):
             case "welcome":
                 self._welcomed, self.welcome = True, read_welcome(frame)
                 events.append(Welcomed(self.welcome))
+            case "servers" | "drain":
+                self._receive_advice(frame, events)
             case _:  # ok, pong, and what later servers may say
                 pass
+
+    def _receive_advice(self, frame: Frame, events: list[Event[P, F]]) -> None:
+        servers, spread_ms = read_servers(frame), read_spread(frame)
+        if frame["op"] == "drain":
+            events += [Listed(servers), Draining(spread_ms or 0)]
+            return
+        self.welcome = replace(self.welcome, servers=servers, spread_ms=spread_ms)
+        events.append(Listed(servers))
 
     def _receive_published(self, frame: Frame, now: float, events: list[Event[P, F]]) -> None:
         entry = self._outbox.finish(number_of(frame), now)
@@ -227,18 +290,21 @@ class Protocol(Generic[P, F]):
 
     def _watch(self, now: float) -> list[Event[P, F]]:
         if self._pinged_at is not None:
-            return [Broken("no answer to a ping")] if now - self._pinged_at >= PONG_S else []
+            return [Broken("no answer to a ping")] if now - self._pinged_at >= self._pong_s else []
         if not self._welcomed:
-            return [Broken("no welcome")] if now - self._heard_at >= PONG_S else []
+            return [Broken("no welcome")] if now - self._heard_at >= self._pong_s else []
         if now - self._heard_at >= self._patience():
-            self._pinged_at = now
-            self._requests.send({"op": "ping"})
+            self.probe(now)
         return []
 
+    def probe(self, now: float) -> None:
+        """Ask the node for a sign of life, now."""
+        if self._pinged_at is None:
+            self._pinged_at = now
+            self._requests.send({"op": "ping"})
+
     def _patience(self) -> float:
-        idle = self.welcome.ping_ms / 1000
-        owed = self._outbox.pending or self._followings.are_owed or self.consumings.are_owed
-        return min(idle, IMPATIENT_PING_S) if owed else idle
+        return min(self.welcome.ping_ms / 1000, self._pong_s)
 
     def next_due(self, now: float) -> float | None:
         """Return when `poll` has something to do, in monotonic seconds."""
@@ -249,8 +315,8 @@ class Protocol(Generic[P, F]):
 
     def _watch_due(self) -> float:
         if self._pinged_at is not None:
-            return self._pinged_at + PONG_S
-        return self._heard_at + (self._patience() if self._welcomed else PONG_S)
+            return self._pinged_at + self._pong_s
+        return self._heard_at + (self._patience() if self._welcomed else self._pong_s)
 
     def fail(self, error: HeadraceError) -> list[Event[P, F]]:
         """The client is over: everything that is asked for or unanswered ends with `error`."""

@@ -5,6 +5,7 @@ here all frames of one loop turn are one write, and all that one read brought is
 """
 
 import asyncio
+import json
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-OPEN_TIMEOUT_S = 5.0
-"""For the connection, TLS and the handshake together."""
-
 CLOSE_TIMEOUT_S = 2.0
 """For the closing handshake; then the socket is dropped."""
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """One inbound WebSocket message: a message of the server's default bound fits several times."""
+
+MAX_RETRY_MS = 10**9
+"""More in a refusal is taken for nonsense."""
 
 PATH = "/v1/realtime"
 
@@ -75,6 +76,8 @@ class Transport(asyncio.Protocol):
         self._on_writable = on_writable
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self.closed: asyncio.Future[Closed] = self._loop.create_future()
+        self.greeted = asyncio.Event()
+        """Set with the first frame."""
         self._fragments: list[bytes] = []
         self._early: list[bytes] | None = []
         self.writable = True
@@ -88,14 +91,15 @@ class Transport(asyncio.Protocol):
         subprotocol: str,
         headers: Sequence[tuple[str, str]],
         tls: ssl.SSLContext | None,
+        timeout: float,
         on_frames: Callable[[list[bytes]], None],
         on_writable: Callable[[], None],
     ) -> Self:
-        """Connect and shake hands within `OPEN_TIMEOUT_S`, or raise `OpenFailed`."""
+        """Connect and shake hands within `timeout` seconds, TLS included, or raise `OpenFailed`."""
         url = realtime_url(server)
         transport = cls(url, subprotocol=subprotocol, headers=headers, on_frames=on_frames, on_writable=on_writable)
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with asyncio.timeout(timeout):
                 await transport._connect(url, tls)
         except TimeoutError:
             transport.abort()
@@ -169,12 +173,16 @@ class Transport(asyncio.Protocol):
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return  # the library answers pings and close frames itself
         if frame.fin and not self._fragments:
-            frames.append(bytes(frame.data))
+            self._receive_message(bytes(frame.data), frames)
             return
         self._fragments.append(bytes(frame.data))
         if frame.fin:
-            frames.append(b"".join(self._fragments))
+            self._receive_message(b"".join(self._fragments), frames)
             self._fragments = []
+
+    def _receive_message(self, data: bytes, frames: list[bytes]) -> None:
+        frames.append(data)
+        self.greeted.set()
 
     def send(self, frames: Sequence[bytes], *, binary: bool) -> None:
         """Write all frames at once. Nothing is raised and nothing happens once the connection is over."""
@@ -243,7 +251,17 @@ class Transport(asyncio.Protocol):
 def _open_failed(error: Exception) -> OpenFailed:
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
-        after = error.response.headers.get("Retry-After", "")
-        seconds = float(after) if after.isascii() and after.isdigit() and len(after) < 9 else 0.0
-        return OpenFailed(f"HTTP {status}", status=status, retry_after_s=seconds)
+        return OpenFailed(f"HTTP {status}", status=status, retry_after_s=_retry_after_s(error.response))
     return OpenFailed(str(error) if isinstance(error, InvalidHandshake) else "the handshake failed")
+
+
+def _retry_after_s(response: Response) -> float:
+    """Return when to come back: exactly, where the body says so, else in whole seconds; 0 for nothing said."""
+    try:
+        retry_ms: object = json.loads(response.body or b"")["error"]["retry_ms"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        retry_ms = None
+    if isinstance(retry_ms, int) and not isinstance(retry_ms, bool) and 0 <= retry_ms < MAX_RETRY_MS:
+        return retry_ms / 1000
+    after = response.headers.get("Retry-After", "")
+    return float(after) if after.isascii() and after.isdigit() and len(after) < 9 else 0.0

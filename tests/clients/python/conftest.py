@@ -12,6 +12,8 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from headrace import Schedule
+
 EPOCH = 1_000
 
 
@@ -33,8 +35,14 @@ class ScriptedNode:
         self.refused: dict[str, str] = {}
         """Acks that are settled in vain, with their code."""
         self.refuse_status: int | None = None
+        self.refusal: object = {}
+        self.retry_after = "0"
+        self.name = "scripted"
+        self.silent = False
+        """Says no welcome and answers nothing."""
         self.headers: list[dict[str, str]] = []
         self.spread_ms = 0
+        self.servers: list[dict[str, object]] = []
         self.ping_ms = 25_000
         self.mute = False
         self.port = 0
@@ -90,6 +98,12 @@ class ScriptedNode:
         for connection in self.connections():
             self._send(connection, frame)
 
+    def drain(self, *others: "ScriptedNode", spread_ms: int = 0) -> None:
+        """Ask every client to go elsewhere, and turn new ones away."""
+        self.refuse_status = 503
+        servers = [{"url": other.url, "weight": 1} for other in others]
+        self.say({"op": "drain", "deadline_ms": 10_000, "spread_ms": spread_ms, "servers": servers})
+
     def ops(self, op: str) -> list[dict[str, object]]:
         return [frame for frame in self.received if frame["op"] == op]
 
@@ -97,19 +111,22 @@ class ScriptedNode:
         self.headers.append(dict(request.headers.raw_items()))
         if self.refuse_status is None:
             return None
-        response = connection.respond(http.HTTPStatus(self.refuse_status), "{}")
-        response.headers["Retry-After"] = "0"
+        response = connection.respond(http.HTTPStatus(self.refuse_status), json.dumps(self.refusal))
+        response.headers["Retry-After"] = self.retry_after
         return response
 
     async def _serve(self, connection: ServerConnection) -> None:
+        if self.silent:
+            await connection.wait_closed()
+            return
         limits = {"message_bytes": 1_500_000, "frame_bytes": 2_200_000, "subscriptions": 1000, "in_flight": 1024}
         self._send(
             connection,
             {
                 "op": "welcome",
                 "connection": "c",
-                "node": "scripted",
-                "servers": [],
+                "node": self.name,
+                "servers": self.servers,
                 "ping_ms": self.ping_ms,
                 "spread_ms": self.spread_ms,
                 "limits": limits,
@@ -234,6 +251,12 @@ def _as_json(frame: dict[str, object]) -> dict[str, object]:
         return frame
     text = frame["data"].decode()  # type: ignore[attr-defined]
     return {key: value for key, value in frame.items() if key not in ("kind", "data")} | {"text": text}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients here come back sooner than others: nobody waits for seconds."""
+    monkeypatch.setattr("headrace.client.Schedule", lambda: Schedule(base_s=0.1, cap_s=1.0, least_first_s=0.01))
 
 
 @pytest.fixture

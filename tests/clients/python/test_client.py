@@ -179,10 +179,8 @@ async def test_a_node_that_restarts_gets_its_clients_back(node, until) -> None:
         assert (await publish).offset == 0
 
 
-async def test_a_silent_node_is_left(node, until, monkeypatch) -> None:
-    monkeypatch.setattr("headrace.protocol.PONG_S", 0.05)
-    node.ping_ms = 50
-    async with Client(node.url) as client:
+async def test_a_silent_node_is_left(node, until) -> None:
+    async with Client(node.url, schedule=headrace.Schedule(half_open_s=0.2)) as client:
         await client.connected()
         node.mute = True
         await until(lambda: len(node.headers) >= 2)

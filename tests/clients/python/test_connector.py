@@ -8,7 +8,7 @@ import time
 import pytest
 
 import headrace
-from headrace import Client
+from headrace import Client, Schedule
 
 
 async def test_a_token_function_that_fails_is_tried_again(node) -> None:
@@ -61,7 +61,7 @@ async def test_what_is_asked_within_one_turn_is_one_write(node, until, monkeypat
     async with Client(node.url) as client:
         await client.connected()
         writes = []
-        transport = client._connector._transport
+        transport = client._connector._link.transport
         monkeypatch.setattr(transport, "send", lambda frames, *, binary: writes.append(len(frames)))
         futures = [client.publish_nowait("default/lines", text="x") for _ in range(50)]
         await asyncio.sleep(0)
@@ -109,10 +109,10 @@ async def test_the_spread_of_the_node_is_respected(node, until, monkeypatch) -> 
     async with Client(node.url) as client:
         await client.connected()
         ends = []
-        monkeypatch.setattr(client._connector._failover, "ended", lambda server, **how: ends.append(how))
+        monkeypatch.setattr(client._connector._failover, "ended", lambda server, now, **how: ends.append(how))
         await node.close(1012)
         await until(lambda: ends)
-        assert (ends[0]["code"], ends[0]["spread_ms"]) == (1012, 1234)
+        assert ends[0]["spread_s"] == 1.234
 
 
 def expiring(number: int) -> str:
@@ -167,3 +167,180 @@ async def test_a_client_that_breaks_says_so_without_what_it_worked_on(node, monk
         assert str(caught.value) == "The client broke: RuntimeError."
         with pytest.raises(RuntimeError):
             await client._connector._task
+
+
+@pytest.fixture
+def both(node, second_node):
+    """Two nodes over one log."""
+    second_node.topics = node.topics
+    second_node.name = "second"
+    return node, second_node
+
+
+LINES = "default/lines"
+
+
+async def texts_of(subscription: headrace.Subscription, count: int) -> list[str]:
+    events = subscription.events()
+    async with asyncio.timeout(10):
+        return [(await anext(events)).text for _ in range(count)]
+
+
+async def test_a_drain_moves_the_client_before_it_leaves(both, until) -> None:
+    node, second = both
+    states: list[headrace.State] = []
+    async with Client(node.url, on_state=states.append) as client, client.subscribe(LINES) as subscription:
+        node.append(LINES, "0")
+        old = next(iter(node.connections()))
+        node.drain(second)
+        await until(lambda: client.state.server == second.url)
+        await until(lambda: old.close_code == 1000)
+        node.append(LINES, "1")
+        assert await texts_of(subscription, 2) == ["0", "1"]
+        assert [state.connected for state in states] == [True, True]
+        assert (await client.publish(LINES, text="2")).offset == 2
+
+
+async def test_while_the_new_node_does_not_answer_the_old_one_goes_on(both, until) -> None:
+    node, second = both
+    asked = []
+
+    def hold(frame: dict[str, object]) -> dict[str, object] | None:
+        if frame["op"] == "subscribe":
+            asked.append(frame)
+            return {"op": "ok"}
+        return None
+
+    second.answer = hold
+    async with Client(node.url) as client, client.subscribe(LINES) as subscription:
+        node.drain(second)
+        await until(lambda: asked)
+        for number in range(3):
+            node.append(LINES, str(number))
+        assert await texts_of(subscription, 3) == ["0", "1", "2"]
+        second.answer = lambda frame: None
+        for connection in second.connections():
+            second._subscribe(connection, asked[0])
+        await until(lambda: not node.connections())
+        node.append(LINES, "3")
+        assert await texts_of(subscription, 1) == ["3"]
+
+
+async def test_an_old_node_that_breaks_while_the_client_moves_costs_nothing(both, until) -> None:
+    node, second = both
+    second.answer = lambda frame: {"op": "ok"} if frame["op"] == "subscribe" and not second.silent else None
+    async with Client(node.url) as client, client.subscribe(LINES) as subscription:
+        node.drain(second)
+        await until(lambda: second.ops("subscribe"))
+        node.cut()
+        await until(lambda: not node.connections())
+        second.answer = lambda frame: None
+        second.cut()
+        await until(lambda: node.topic(LINES).followers)
+        node.append(LINES, "0")
+        assert await texts_of(subscription, 1) == ["0"]
+
+
+async def test_publishes_in_flight_while_the_client_moves_are_stored_once(both, until) -> None:
+    node, second = both
+    async with Client(node.url) as client:
+        await client.connected()
+        node.mute = True
+        futures = [client.publish_nowait(LINES, text=str(number)) for number in range(100)]
+        await until(lambda: len(node.ops("publish")) == 100)
+        node.drain(second)
+        assert [published.offset for published in await asyncio.gather(*futures)] == list(range(100))
+        assert node.texts(LINES) == [str(number) for number in range(100)]
+
+
+async def test_a_node_that_greets_nobody_is_not_moved_to(both, until) -> None:
+    node, second = both
+    second.silent = True
+    async with Client(node.url, schedule=Schedule(connect_timeout_s=0.05, base_s=0.01)) as client:
+        await client.connected()
+        node.drain(second)
+        await until(lambda: len(second.headers) > 1)
+        assert client.state.server == node.url
+        second.silent = False
+        await until(lambda: client.state.server == second.url)
+
+
+async def test_a_client_that_finds_no_other_node_stays_to_the_end_and_comes_back(node, until) -> None:
+    async with Client(node.url, schedule=Schedule(base_s=0.01, least_first_s=0.01)) as client:
+        await client.connected()
+        node.drain()
+        await until(lambda: len(node.headers) > 1)
+        assert client.state.connected
+        node.refuse_status = None
+        await node.close(1012)
+        await until(lambda: client.state.connected and len(node.connections()) == 1)
+
+
+async def test_closing_while_the_client_moves_leaves_nothing_open(both, until) -> None:
+    node, second = both
+    second.silent = True
+    async with Client(node.url) as client:
+        await client.connected()
+        node.drain(second)
+        await until(lambda: second.headers)
+    await until(lambda: not node.connections() and not second.connections())
+
+
+async def test_a_server_that_hangs_costs_a_moment(node, until) -> None:
+    taken: list[asyncio.StreamWriter] = []
+    hanging = await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{hanging.sockets[0].getsockname()[1]}"
+    servers = [headrace.Server(url, 1), headrace.Server(node.url, 0)]
+    async with Client(servers, schedule=Schedule(second_dial_s=0.01, connect_timeout_s=60)) as client:
+        assert (await client.connected()).server == node.url
+    for writer in taken:
+        writer.close()
+    hanging.close()
+
+
+async def test_a_time_to_come_back_is_kept(node, until) -> None:
+    node.refuse_status, node.refusal = 503, {"error": {"retry_ms": 60_000}}
+    async with Client(node.url) as client:
+        await until(lambda: client.state.reason == "HTTP 503")
+        node.refuse_status = None
+        with pytest.raises(headrace.ConnectionFailed):
+            await client.connected(timeout=0.1)
+        assert len(node.headers) == 1
+
+
+async def test_a_network_that_comes_back_is_tried_at_once(node, until) -> None:
+    async with Client(node.url, schedule=Schedule(base_s=60, cap_s=60, least_first_s=60)) as client:
+        await client.connected()
+        await node.stop()
+        await until(lambda: not client.state.connected)
+        await node.start()
+        client.network_up()
+        await client.connected()
+        client.network_up()
+        await until(lambda: node.ops("ping"))
+
+
+async def test_a_node_tells_of_others(both, until) -> None:
+    node, second = both
+    async with Client(node.url) as client:
+        await client.connected()
+        node.say({"op": "servers", "servers": [{"url": second.url, "weight": 1}], "spread_ms": 0})
+        await until(lambda: second.url in client._connector._failover.servers)
+        await node.stop()
+        assert (await client.publish(LINES, text="x")).offset == 0
+
+
+async def test_a_log_that_keeps_too_little_is_told(node, until, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(node, "_send", _with_retention(node._send, 1_000))
+    async with Client(node.url) as client:
+        await client.connected()
+    assert "messages are kept for 1000 ms" in caplog.text
+
+
+def _with_retention(send, retention_ms: int):
+    def change(connection, frame) -> None:
+        if frame["op"] == "welcome":
+            frame = frame | {"limits": frame["limits"] | {"retention_ms": retention_ms}}
+        send(connection, frame)
+
+    return change

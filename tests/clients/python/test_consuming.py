@@ -265,3 +265,36 @@ def test_a_refusal_of_an_attach_that_was_taken_back_changes_nothing(side: Side) 
     first, _, second = side.sent()
     assert side.state.receive_refusal(first["id"], Forbidden(), 0.0) == []  # type: ignore[arg-type]
     assert side.attached(second["id"]) != []
+
+
+def test_a_move_attaches_there_and_what_was_on_its_way_is_answered_here(side) -> None:
+    side.state.attach(WORK, 5)
+    (ask,) = side.sent()
+    side.attached(ask["id"])
+    (ticket,) = side.settle("1")
+    (ack,) = side.sent()
+    side.state.move()
+    (again,) = side.sent()
+    assert again["op"] == "attach"
+    assert side.state.are_moving
+    assert side.state.receive_delivery(delivery_of(2), leaving=True)
+    assert not side.state.receive_delivery(delivery_of(3))
+    assert side.settled(ack["id"]) == [Settled(ticket, None)]
+    side.attached(again["id"])
+    assert not side.state.are_moving
+
+
+def test_what_the_old_node_did_not_answer_is_sent_again_when_it_is_gone(side) -> None:
+    (ticket,) = side.settle("1")
+    side.sent()
+    side.state.move()
+    assert side.sent() == []
+    side.state.leave()
+    assert not side.state.are_moving
+    (again,) = side.sent()
+    assert side.settled(again["id"], **{"1": "unknown"}) == [Settled(ticket, None)]
+
+
+def delivery_of(offset: int) -> dict[str, object]:
+    entry = {"ack": f"{offset}.1-t", "attempt": 1, "epoch": 7, "offset": offset, "time": 1, "text": "x"}
+    return {"op": "delivery", "subscription": WORK, "topic": "default/lines", "deliveries": [entry]}

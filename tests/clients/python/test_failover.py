@@ -1,107 +1,149 @@
+import json
+from collections import Counter
+from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headrace.failover import Attempt, Failover, Verdict, checked_server, verdict_of_close, verdict_of_status
+from headrace.failover import (
+    MAX_PENALTY,
+    Attempt,
+    Failover,
+    Schedule,
+    Server,
+    Verdict,
+    checked_server,
+    verdict_of_close,
+    verdict_of_status,
+)
 
-
-class Fixed(Random):
-    """Every random number is the same part of its range."""
-
-    def __init__(self, part: float) -> None:
-        super().__init__(0)
-        self._part = part
-
-    def uniform(self, a: float, b: float) -> float:
-        return a + (b - a) * self._part
-
-
-def servers_of(failover: Failover, count: int) -> list[str]:
-    attempts = [failover.next(0) for _ in range(count)]
-    return [attempt.server for attempt in attempts if attempt]
-
-
-def test_every_server_is_tried_before_any_is_tried_again() -> None:
-    failover = Failover(["http://a", "http://b/", "http://c", "http://a"], random=Random(1))
-    for _ in range(20):
-        assert sorted(servers_of(failover, 3)) == ["http://a", "http://b", "http://c"]
+VECTORS = json.loads((Path(__file__).parents[3] / "protocol" / "failover-vectors.json").read_text())
+A, B, C = "http://a", "http://b", "http://c"
 
 
-def test_the_order_differs_between_clients() -> None:
-    servers = [f"http://{letter}" for letter in "abcdef"]
-    orders = {tuple(servers_of(Failover(servers, random=Random(seed)), 6)) for seed in range(20)}
-    assert len(orders) > 10
+def server_of(given: str | dict[str, object]) -> str | Server:
+    return given if isinstance(given, str) else Server(given["url"], given["weight"])
 
 
-def test_the_server_that_broke_comes_last() -> None:
-    failover = Failover(["http://a", "http://b", "http://c"], random=Random(1))
-    failover.ended("http://b", lasted_s=60, code=None, spread_ms=0)
-    assert servers_of(failover, 3)[-1] == "http://b"
+def schedule_of(given: dict[str, int]) -> Schedule:
+    return Schedule(**{f"{name}_s": value / 1000 for name, value in given.items()})
 
 
-def test_the_first_try_is_at_once_and_later_ones_wait_up_to_five_seconds() -> None:
-    failover = Failover(["http://a"], random=Fixed(1.0))
-    failover.ended("http://a", lasted_s=60, code=None, spread_ms=0)
-    delays = []
-    for _ in range(9):
-        attempt = failover.next(100.0)
-        assert attempt
-        delays.append(round(attempt.at - 100, 6))
-        failover.failed("http://a", 100.0)
-    assert delays == [0, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5]
+def take(failover: Failover, step: dict[str, object]) -> None:
+    """Do one step of a scenario; times there are milliseconds."""
+    now = step.get("now", 0) / 1000
+    match step["do"]:
+        case "next":
+            attempt = failover.next(now)
+            found = (None, None) if attempt is None else (attempt.server, pytest.approx(attempt.at * 1000))
+            assert found == (step["server"], step.get("at"))
+        case "another":
+            assert failover.another(now, besides=step["besides"]) == step["server"]
+        case "failed":
+            failover.failed(step["server"], now, retry_after_s=step.get("retry_after", 0) / 1000)
+        case "ended":
+            spread_s = None if step["spread"] is None else step["spread"] / 1000
+            failover.ended(step["server"], now, lasted_s=step["lasted"] / 1000, spread_s=spread_s)
+        case "learn":
+            failover.learn([server_of(server) for server in step["servers"]], server=step["server"])
+        case "drained":
+            failover.drained(step["server"], spread_s=step["spread"] / 1000)
+        case "refused":
+            failover.refused(step["server"])
+        case "network_up":
+            failover.network_up()
+        case unknown:
+            raise AssertionError(unknown)
 
 
-def test_a_node_that_lets_go_at_once_counts_as_a_failure() -> None:
-    failover = Failover(["http://a"], random=Fixed(1.0))
-    failover.ended("http://a", lasted_s=0.1, code=4000, spread_ms=0)
-    assert failover.next(0) == Attempt("http://a", 0.2)
+@pytest.mark.parametrize("scenario", VECTORS["scenarios"], ids=lambda scenario: scenario["name"])
+def test_scenarios(scenario) -> None:
+    draws = iter(scenario["draws"])
+    failover = Failover(
+        [server_of(server) for server in scenario["servers"]],
+        draw=lambda: next(draws),
+        schedule=schedule_of(scenario["schedule"]) if "schedule" in scenario else None,
+    )
+    for step in scenario["steps"]:
+        take(failover, step)
+    assert list(failover.servers) == scenario["known"]
+    assert list(draws) == []
 
 
-@pytest.mark.parametrize(("code", "delay"), [(1012, 4.0), (None, 0.5), (1001, 0.5)])
-def test_the_spread_is_the_nodes_wish(code, delay) -> None:
-    failover = Failover(["http://a"], random=Fixed(0.5))
-    failover.ended("http://a", lasted_s=60, code=code, spread_ms=8000)
-    assert failover.next(0) == Attempt("http://a", delay)
+@pytest.mark.parametrize("case", VECTORS["fits"], ids=lambda case: str(case["retention"]))
+def test_a_log_must_outlast_an_absence_twice(case) -> None:
+    assert schedule_of(case["schedule"]).fits(case["retention"] / 1000) is case["fits"]
 
 
-def test_retry_after_is_kept_within_reason() -> None:
-    failover = Failover(["http://a"], random=Fixed(0.0))
-    failover.failed("http://a", 10.0, retry_after_s=7)
-    assert failover.next(10.0) == Attempt("http://a", 17.0)
-    failover.failed("http://a", 10.0, retry_after_s=10**6)
-    assert failover.next(10.0) == Attempt("http://a", 70.0)
-    assert failover.next(10.0) == Attempt("http://a", 10.0)
+@pytest.mark.parametrize("url", VECTORS["urls"])
+def test_a_server_is_a_base_url(url) -> None:
+    assert checked_server(url) == url.rstrip("/")
 
 
-def test_a_server_that_refused_for_good_is_not_tried_again() -> None:
-    failover = Failover(["http://a", "http://b"], random=Random(1))
-    failover.refused("http://a")
-    assert servers_of(failover, 3) == ["http://b"] * 3
-    failover.refused("http://b")
-    assert failover.next(0) is None
-
-
-def test_servers_of_a_welcome_are_taken_over_but_never_to_a_lower_security() -> None:
-    failover = Failover(["https://a"], random=Random(1))
-    failover.learn(["http://b", "https://c/", "nonsense", "https://user:pw@d"], server="https://a")
-    assert failover.servers == ("https://a", "https://c")
-    failover.learn([], server="https://a")
-    assert failover.servers == ("https://a", "https://c")
-    plain = Failover(["http://a"], random=Random(1))
-    plain.learn(["http://b"], server="http://a")
-    assert plain.servers == ("http://a", "http://b")
-
-
-@pytest.mark.parametrize("url", ["", "a:80", "ftp://a", "http://", "http://u:p@a", "http://a?token=x", "http://a#x"])
-def test_a_server_is_a_base_url_without_a_secret(url) -> None:
+@pytest.mark.parametrize("url", VECTORS["invalid_urls"])
+def test_without_a_secret(url) -> None:
     with pytest.raises(ValueError) as caught:
         checked_server(url)
     assert "p@a" not in str(caught.value) and "=x" not in str(caught.value)
 
 
-def test_at_least_one_server_is_needed() -> None:
+@given(count=st.integers(2, 8), seed=st.integers(0, 10_000), cycles=st.integers(1, 4))
+def test_every_server_is_tried_before_any_is_tried_again(count, seed, cycles) -> None:
+    servers = [f"http://{number}" for number in range(count)]
+    failover = Failover(servers, draw=Random(seed).random)
+    last = ""
+    for _ in range(cycles):
+        cycle = []
+        for _ in servers:
+            attempt = failover.next(0)
+            assert attempt and attempt.server != last
+            last = attempt.server
+            failover.failed(last, 0)
+            cycle.append(last)
+        assert sorted(cycle) == servers
+
+
+@given(seed=st.integers(0, 10_000), failures=st.integers(0, 60), spread_s=st.one_of(st.none(), st.floats(0, 60)))
+def test_no_delay_is_longer_than_it_may_be(seed, failures, spread_s) -> None:
+    failover = Failover([A], draw=Random(seed).random)
+    failover.ended(A, 60.0, lasted_s=60, spread_s=spread_s)
+    for failure in range(failures + 1):
+        attempt = failover.next(60.0)
+        most = max(0.1, 2 if spread_s is None else spread_s) if failure == 0 else min(20, 2**failure)
+        assert attempt and 60.0 <= attempt.at <= 60.0 + most
+        failover.failed(A, 60.0)
+
+
+def test_first_choices_follow_the_weights() -> None:
+    random = Random(1)
+    servers = [Server(A, 1), Server(B, 3), Server(C, 0)]
+    first = Counter(attempt.server for _ in range(4000) if (attempt := Failover(servers, draw=random.random).next(0)))
+    assert first[C] == 0
+    assert first[B] / first[A] == pytest.approx(3, rel=0.15)
+
+
+def test_a_server_that_always_fails_keeps_a_part_of_its_weight() -> None:
+    draws = iter([0.5 / (2**MAX_PENALTY + 1), 0.0] * 2)
+    failover = Failover([A, B, C], draw=lambda: next(draws))
+    for _ in range(100):
+        failover.failed(A, 0)
+    failover.failed(C, 0)
+    failover.failed(B, 0)
+    assert failover.next(0) == Attempt(A, 0)
+
+
+def test_a_list_is_taken_in_part_only() -> None:
+    failover = Failover([A], draw=lambda: 0.0)
+    failover.learn([Server(f"http://{number}", 1) for number in range(1000)], server=A)
+    assert len(failover.servers) == 101
+
+
+@pytest.mark.parametrize("servers", [[], [Server(A, -1)], [Server(A, float("nan"))], [Server(A, float("inf"))]])
+def test_what_is_no_list_of_servers_is_refused(servers) -> None:
     with pytest.raises(ValueError):
-        Failover([], random=Random(1))
+        Failover(servers, draw=lambda: 0.0)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +181,3 @@ def test_http_answers(status, verdict) -> None:
 )
 def test_close_codes(code, verdict) -> None:
     assert verdict_of_close(code) is verdict
-
-
-def test_a_refused_server_leaves_the_round_that_is_under_way() -> None:
-    failover = Failover(["http://a", "http://b", "http://c"], random=Random(1))
-    failover.ended("http://a", lasted_s=60, code=None, spread_ms=0)
-    first, second = servers_of(failover, 1)[0], {"http://b", "http://c"}
-    failover.refused(*(second - {first}))
-    assert servers_of(failover, 1) == ["http://a"]

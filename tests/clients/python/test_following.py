@@ -78,3 +78,37 @@ def test_waiting_ends_with_the_connection() -> None:
     assert following.retry_at == 5.0
     following.drop()
     assert following.retry_at is None
+
+
+def test_while_it_moves_only_the_old_connection_counts() -> None:
+    following = live()
+    following.move()
+    following.ask(2)
+    assert not following.receive_message(message(7, 5))
+    assert following.receive_message(message(7, 5), leaving=True)
+    assert following.receive_gap(Recovery.TRIMMED, MISSING) is None
+
+
+def test_an_answer_joins_where_the_old_connection_stayed_in_its_epoch() -> None:
+    following = live()
+    following.move()
+    following.ask(2)
+    assert not following.has_outrun(Started(HERE, HERE, Recovery.LOST))
+    following.receive_message(message(7, 6), leaving=True)
+    assert not following.has_outrun(Started(HERE, Position(7, 6), Recovery.COMPLETE))
+    assert following.has_outrun(Started(HERE, Position(7, 6), Recovery.TRIMMED))
+    assert following.has_outrun(Started(Position(7, 7), Position(7, 7), Recovery.COMPLETE))
+    following.receive_subscribed(Started(HERE, Position(7, 6), Recovery.COMPLETE), ())
+    assert following.resume == Position(7, 6)
+    following.receive_message(message(8, 1))
+    following.move()
+    following.ask(3)
+    following.receive_message(message(9, 1), leaving=True)
+    assert following.has_outrun(Started(Position(8, 1), Position(9, 1), Recovery.COMPLETE))
+
+
+def test_what_is_parked_does_not_move() -> None:
+    following = live()
+    following.phase = Phase.PARKED
+    following.move()
+    assert (following.phase, following.overlaps) == (Phase.PARKED, False)

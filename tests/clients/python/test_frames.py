@@ -2,6 +2,7 @@ import pytest
 
 from headrace import frames
 from headrace.errors import BadFrame, Forbidden
+from headrace.failover import Server
 from headrace.messages import Published, Started
 from headrace.positions import Position, Range, Recovery
 
@@ -19,10 +20,15 @@ def test_a_welcome() -> None:
             "servers": [{"url": "http://a", "weight": 1}],
             "ping_ms": 5,
             "spread_ms": 6,
-            "limits": {"frame_bytes": 7, "in_flight": 8},
+            "limits": {"frame_bytes": 7, "in_flight": 8, "retention_ms": 9},
         }
     )
-    assert welcome == frames.Welcome("n", "", ("http://a",), 5, 6, 7, 8)
+    assert welcome == frames.Welcome("n", "", (Server("http://a", 1),), 5, 6, 7, 8, 9)
+
+
+def test_a_server_without_a_weight_has_the_usual_one() -> None:
+    frame = {"servers": [{"url": "http://a"}, {"url": "http://b", "weight": 0}]}
+    assert frames.read_servers(frame) == (Server("http://a", 1), Server("http://b", 0))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,9 @@ def test_a_welcome() -> None:
         {"servers": [{}]},
         {"ping_ms": 0},
         {"ping_ms": 1.5},
+        {"servers": [{"url": "http://a", "weight": -1}]},
         {"spread_ms": -1},
+        {"limits": {"retention_ms": "long"}},
         {"limits": {"in_flight": True}},
     ],
 )

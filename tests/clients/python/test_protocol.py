@@ -3,8 +3,9 @@ import pytest
 
 from headrace.dialects import MessagePack
 from headrace.errors import AlreadySubscribed, ClientClosed, Forbidden, NotSubscribed, QueueFull, TooLarge
-from headrace.events import Answered, Arrived, Broken, Complained, Ended, Welcomed
-from headrace.messages import Message, Published, Started
+from headrace.events import Answered, Arrived, Broken, Complained, Draining, Ended, Listed, Welcomed
+from headrace.failover import Server
+from headrace.messages import Gap, Message, Published, Started
 from headrace.positions import Position
 from headrace.protocol import MAX_PENDING, Protocol
 
@@ -181,7 +182,7 @@ def test_a_withdrawn_publish_is_not_sent_again() -> None:
 
 def test_the_queue_is_bounded_by_count_and_bytes() -> None:
     made = protocol()
-    for _ in range(8):
+    for _ in range(4):
         made.publish(LINES, "binary", bytes(2_000_000), handle="h", deadline=9)
     with pytest.raises(QueueFull):
         made.publish(LINES, "binary", bytes(2_000_000), handle="h", deadline=9)
@@ -208,31 +209,128 @@ def test_an_idle_node_is_pinged_and_given_up_when_it_stays_silent() -> None:
     made = protocol()
     tell(made, {"op": "welcome", "ping_ms": 20_000}, now=1.0)
     sent(made)
-    assert made.next_due(1.0) == 21.0
-    assert made.poll(20.9) == []
+    assert made.next_due(1.0) == 6.0
+    assert made.poll(5.9) == []
     assert sent(made) == []
-    made.poll(21.0)
+    made.poll(6.0)
     assert sent(made) == [{"op": "ping"}]
-    assert made.next_due(21.0) == 31.0
-    assert made.poll(30.9) == []
-    assert made.poll(31.0) == [Broken("no answer to a ping")]
-    made.heard(31.0)
-    assert made.poll(31.0) == []
+    assert made.next_due(6.0) == 11.0
+    assert made.poll(10.9) == []
+    assert made.poll(11.0) == [Broken("no answer to a ping")]
+    made.heard(11.0)
+    assert made.poll(11.0) == []
 
 
-def test_a_node_that_owes_an_answer_is_pinged_sooner() -> None:
+def test_any_byte_puts_the_ping_off_and_the_node_may_want_it_sooner() -> None:
     made = protocol()
-    tell(made, {"op": "welcome", "ping_ms": 20_000})
-    publish(made)
+    tell(made, {"op": "welcome", "ping_ms": 2_000})
+    assert made.next_due(0.0) == 2.0
+    made.heard(1.5)
+    made.poll(2.0)
+    assert {"op": "ping"} not in sent(made)
+    made.poll(3.5)
+    assert sent(made) == [{"op": "ping"}]
+
+
+def test_a_probe_asks_at_once_and_once() -> None:
+    made = protocol()
+    tell(made, {"op": "welcome"})
     sent(made)
-    made.poll(5.0)
-    assert {"op": "ping"} in sent(made)
+    made.probe(1.0)
+    made.probe(1.5)
+    assert sent(made) == [{"op": "ping"}]
+    assert made.poll(6.0) == [Broken("no answer to a ping")]
 
 
 def test_a_node_without_a_welcome_is_given_up() -> None:
     made = protocol()
-    assert made.poll(9.9) == []
-    assert made.poll(10.0) == [Broken("no welcome")]
+    assert made.poll(4.9) == []
+    assert made.poll(5.0) == [Broken("no welcome")]
+
+
+def test_a_list_takes_the_welcomes_place_and_a_drain_is_told() -> None:
+    made = protocol()
+    tell(made, {"op": "welcome", "spread_ms": 5, "ping_ms": 7})
+    (listed,) = tell(made, {"op": "servers", "servers": [{"url": "http://b", "weight": 3}], "spread_ms": 6})
+    assert listed == Listed((Server("http://b", 3),))
+    assert (made.welcome.spread_ms, made.welcome.ping_ms) == (6, 7)
+    drain = {"op": "drain", "deadline_ms": 9, "spread_ms": 8, "servers": [{"url": "http://c", "weight": 1}]}
+    assert tell(made, drain) == [Listed((Server("http://c", 1),)), Draining(8)]
+    assert made.welcome.spread_ms == 6
+
+
+def followed() -> Protocol[str, str]:
+    made = protocol()
+    made.follow(LINES, "earliest", "s")
+    _, ask = sent(made)
+    place(made, ask["id"])
+    return made
+
+
+def tell_old(made: Protocol[str, str], *frames: dict[str, object]) -> list[object]:
+    return list(made.receive_old([msgpack.packb(frame) for frame in frames], 0.0))
+
+
+def test_a_move_asks_there_and_listens_here_until_it_is_answered() -> None:
+    made = followed()
+    made.move(1.0)
+    _, ask = sent(made)
+    assert ask["since"] == PLACE
+    assert len(tell_old(made, message(5), message(6))) == 2
+    assert made.is_moving
+    place(made, ask["id"])
+    assert not made.is_moving
+    assert tell_old(made, message(7)) == []
+    assert [event.item.position.offset for event in tell(made, *map(message, (5, 6, 7, 8)))] == [7, 8]
+
+
+def test_a_move_across_an_epoch_asks_again() -> None:
+    made = followed()
+    made.move(1.0)
+    _, ask = sent(made)
+    tell_old(made, message(5) | {"epoch": 8})
+    assert place(made, ask["id"]) == []
+    unsubscribe, again = sent(made)
+    assert (unsubscribe["op"], again["since"]) == ("unsubscribe", {"epoch": 8, "offset": 5})
+    assert not made.is_moving
+
+
+def test_publishes_in_flight_go_to_the_new_node_and_the_old_one_may_answer_them() -> None:
+    made = protocol()
+    first, second = publish(made), publish(made)
+    before = sent(made)[1:]
+    made.move(1.0)
+    assert sent(made)[1:] == before
+    (answered,) = tell_old(made, {"op": "published", "id": first, "epoch": 7, "offset": 5, "time": 1})
+    assert answered == Answered("handle", Published(7, 5))
+    refused = {"op": "error", "id": second, "code": "unavailable", "reason": "leaving"}
+    assert tell_old(made, refused) == []
+    assert tell(made, {"op": "published", "id": first, "epoch": 7, "offset": 5, "time": 1}) == []
+    assert made.unanswered == 1
+
+
+def test_an_old_connection_that_is_gone_is_no_longer_waited_for() -> None:
+    made = followed()
+    made.move(1.0)
+    made.leave()
+    assert not made.is_moving
+    assert tell_old(made, message(5)) == []
+
+
+def test_nonsense_from_the_old_node_ends_the_listening() -> None:
+    made = followed()
+    made.move(1.0)
+    assert tell_old(made, {"op": "gap", "topic": 7}) == []
+    assert not made.is_moving
+
+
+def test_a_gap_of_the_old_node_counts_too() -> None:
+    made = followed()
+    made.move(1.0)
+    missing = [{"epoch": 7, "first": 5, "last": 9}]
+    (gap,) = tell_old(made, {"op": "gap", "topic": LINES, "recovery": "trimmed", "missing": missing})
+    assert isinstance(gap.item, Gap)
+    assert made.places == {LINES: Position(7, 9)}
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,15 @@ import pytest
 from headrace.transport import OpenFailed, Transport, realtime_url
 
 
-async def opened(url: str, frames: list[bytes], subprotocol: str = "headrace.v1+json") -> Transport:
+async def opened(
+    url: str, frames: list[bytes], *, subprotocol: str = "headrace.v1+json", timeout: float = 5
+) -> Transport:
     return await Transport.open(
         url,
         subprotocol=subprotocol,
         headers=[("Authorization", "Bearer t")],
         tls=None,
+        timeout=timeout,
         on_frames=frames.extend,
         on_writable=lambda: None,
     )
@@ -67,12 +70,11 @@ async def test_nothing_listening_is_no_connection() -> None:
         await opened("http://127.0.0.1:9", [])
 
 
-async def test_a_server_that_says_nothing_is_no_connection(monkeypatch) -> None:
-    monkeypatch.setattr("headrace.transport.OPEN_TIMEOUT_S", 0.05)
+async def test_a_server_that_says_nothing_is_no_connection() -> None:
     writers: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     with pytest.raises(OpenFailed, match="in time"):
-        await opened(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", [])
+        await opened(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", [], timeout=0.05)
     writers[0].close()
     server.close()
 
@@ -113,3 +115,21 @@ async def test_fragments_are_put_together(node, until) -> None:
     await until(lambda: len(frames) == 3)
     assert frames[1:] == [b"abc", b"d"]
     transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "seconds"),
+    [
+        ("7", {"error": {"retry_ms": 6100}}, 6.1),
+        ("7", {"error": {}}, 7.0),
+        ("7", {"error": {"retry_ms": True}}, 7.0),
+        ("7", {"error": {"retry_ms": 1e99}}, 7.0),
+        ("7", [], 7.0),
+        ("soon", {}, 0.0),
+    ],
+)
+async def test_a_refusal_says_when_to_come_back(node, header, body, seconds) -> None:
+    node.refuse_status, node.retry_after, node.refusal = 503, header, body
+    with pytest.raises(OpenFailed) as caught:
+        await opened(node.url, [])
+    assert caught.value.retry_after_s == seconds
