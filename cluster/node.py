@@ -7,6 +7,9 @@ takes the lease from Redis by its value, and the id stays noted as gone until wh
 A node whose lease was taken is somebody new: sockets closed, another id, an empty directory. It may have been stopped
 for that time and know nothing of it, hence `is_certain`: nothing is done to the world outside in this node's name while
 that is false.
+
+What the others should know at once (a node has come, goes, is taken, tells another thing of itself than its load) is
+announced on a channel, and `cluster.news` has whoever hears it look. A lost announcement costs two beats.
 """
 
 import asyncio
@@ -35,6 +38,9 @@ STILL_SECONDS = 1.0
 """Between two ticks: the process was stopped, or its loop was."""
 
 TICK_SECONDS = 0.2
+
+MIN_BEAT_SECONDS = 0.05
+"""Between two renewals, whatever is heard: news that come together are read together."""
 
 ID_BYTES = 4
 """Of the part of an id that no other life of the same name has."""
@@ -66,8 +72,11 @@ class Node:
         """Called when the node had stood still and its lease proved to be its own still."""
         self.on_identity: list[Callable[[], None]] = []
         """Called when `id` is a new one."""
+        self.on_looked: list[Callable[[], None]] = []
+        """Called when the leases have been read, several times in a lease's length: `members` may be others."""
         self._commands = commands
         self._leases, self._gone = keys.nodes()
+        self._news = keys.news()
         self._load = load
         self._lease_seconds = lease_seconds
         self._monotonic = monotonic
@@ -91,6 +100,15 @@ class Node:
     def members(self) -> tuple[Member, ...]:
         """Who is there, this node among them, as of the last contact with Redis."""
         return self._membership.members()
+
+    @property
+    def described(self) -> Advertised:
+        """What this node tells of itself now."""
+        return replace(self.advertised, load=self._load())
+
+    def look_soon(self) -> None:
+        """Renew the lease and read the others' as soon as may be: somebody has something new to tell."""
+        self._is_due.set()
 
     def prefers(self, job: str) -> bool:
         """Tell whether this node should do a job that one node does at a time. True while it knows of no member."""
@@ -140,8 +158,8 @@ class Node:
     async def leave(self) -> None:
         """Leave the cluster in good order: the others need not wait for the lease to run out."""
         async with self._renewing:
-            if self.joined.is_set() and await self._renew():
-                await self._take(self._id, self._lease.packed())
+            if self.joined.is_set() and await self._renew() and await self._take(self._id, self._lease.packed()):
+                await self._announce()
             self._is_leaving = True
             self._certain_until = self._monotonic()
             self.joined.clear()
@@ -169,6 +187,7 @@ class Node:
                 if not self._is_leaving:
                     self._made_certain(asked)
                     self.joined.set()
+                    await self._announce()
                     return
             await asyncio.sleep(self._lease_seconds / BEATS)
 
@@ -178,7 +197,8 @@ class Node:
 
     async def _renew(self) -> bool:
         # A beat is used once, also when its renewal fails: it may have been carried out all the same.
-        self._lease = self._lease.renewed(self._described())
+        before = self._lease.advertised
+        self._lease = self._lease.renewed(self.described)
         asked = self._monotonic()
         args: tuple[str, str, bytes] = (self._id, f"{self._lease.nonce} ", self._lease.packed())
         reply = await self._commands.run(scripts.NODE_RENEW, self._keys, args, retry=True)
@@ -188,10 +208,14 @@ class Node:
         leases, gone = cast("tuple[list[bytes], list[bytes]]", reply)
         values = {node.decode(errors="replace"): value for node, value in zip(leases[::2], leases[1::2], strict=True)}
         overdue = self._membership.observe(values, asked=asked, answered=self._monotonic())
-        for node, value in overdue.items():
-            if node != self._id and await self._take(node, value):
-                log.warning("a node is gone", extra={"gone": node})
         self.gone = frozenset(node.decode(errors="replace") for node in gone)
+        for callback in self.on_looked:
+            callback()
+        taken = [node for node, value in overdue.items() if node != self._id and await self._take(node, value)]
+        for node in taken:
+            log.warning("a node is gone", extra={"gone": node})
+        if taken or replace(before, load=0) != replace(self._lease.advertised, load=0):
+            await self._announce()
         return True
 
     async def _was_lost(self, asked: float) -> bool:
@@ -203,6 +227,13 @@ class Node:
 
     async def _take(self, node: str, value: bytes) -> bool:
         return bool(await self._commands.run(scripts.NODE_TAKE, self._keys, [node, value], retry=True))
+
+    async def _announce(self) -> None:
+        """Have all nodes look at the leases. Without a promise: they look anyway, a little later."""
+        try:
+            await self._commands.execute(self._news, "SPUBLISH", self._news, b"", retry=False)
+        except (HeadraceError, ReplyError) as error:
+            log.debug("news of the nodes could not be announced: %s", error)
 
     def _evict(self) -> None:
         log.error("this node was held to be gone: it closes its sockets and begins anew", extra={"gone": self._id})
@@ -236,13 +267,11 @@ class Node:
             await asyncio.sleep(TICK_SECONDS)
 
     async def _until_next_beat(self) -> None:
+        await asyncio.sleep(MIN_BEAT_SECONDS)
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._lease_seconds / BEATS * random.uniform(0.8, 1.0)):
+            async with asyncio.timeout(self._lease_seconds / BEATS * random.uniform(0.8, 1.0) - MIN_BEAT_SECONDS):
                 await self._is_due.wait()
         self._is_due.clear()
-
-    def _described(self) -> Advertised:
-        return replace(self.advertised, load=self._load())
 
     @property
     def _keys(self) -> tuple[bytes, bytes]:

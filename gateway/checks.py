@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from broker.errors import HeadraceError
 from broker.rights import check_patterns
+from gateway.admission import MAX_WAIT_SECONDS
 from gateway.origins import LOOPBACK_HOSTS, parse_origin
 from gateway.outgoing import read_networks
 
@@ -25,7 +26,7 @@ Finding = tuple[str, str]
 
 def contradictions(config: "Config") -> Iterator[Finding]:
     """Yield everything that does not hold. No sentence quotes a secret."""
-    for check in (_secrets, _redis, _names, _tls, _origins, _anonymous, _jwks, _push, _x509, _sizes):
+    for check in (_secrets, _redis, _names, _tls, _origins, _anonymous, _jwks, _push, _x509, _sizes, _absence):
         yield from check(config)
 
 
@@ -140,6 +141,16 @@ def _sizes(config: "Config") -> Iterator[Finding]:
         yield "limits.waiting_publishes_per_topic", "must not exceed limits.waiting_publishes"
     if limits.waiting_publish_bytes_per_topic > limits.waiting_publish_bytes:
         yield "limits.waiting_publish_bytes_per_topic", "must not exceed limits.waiting_publish_bytes"
+
+
+def _absence(config: "Config") -> Iterator[Finding]:
+    """A client that loses its node must find what it missed: twice the longest time that it may be away is kept.
+
+    Contracts/migratorydata 3.2.5. The node knows its own side: when it notices, and what it tells clients to wait.
+    """
+    away = config.limits.ping_seconds + config.limits.pong_seconds + MAX_WAIT_SECONDS
+    if config.retention.max_age_seconds < 2 * away:
+        yield "retention.max_age_seconds", f"must be at least {2 * away:g}: clients may be away for {away:g} s"
 
 
 def _is_loopback(host: str) -> bool:

@@ -64,12 +64,20 @@ class Config:
         "", "PEM file of the node's certificate chain: it serves https and wss. Reloaded when it changes."
     )
     tls_key: str = option("", "PEM file of the certificate's key, without a passphrase.")
-    weight: int = option(1, "This node's share of new clients; 0: none.", least=0, most=1000)
+    weight: int = option(
+        1, "This node's share of new clients; 0: a last resort, for when no other node answers.", least=0, most=1000
+    )
     lease_seconds: float = option(
         5,
         "How long a node that is not heard of counts as there, and keeps its duties; the same on every node.",
         least=1,
         most=60,
+    )
+    drain_seconds: float = option(
+        25,
+        "In how many seconds a node that is asked to end has done so, its clients moved to others; 0: at once.",
+        least=0,
+        most=3600,
     )
     prefix: str = option("hr", "What every key and channel in Redis begins with.")
     service_token: Secret | None = option(None, "The operator's token. Made and kept in embedded mode.")

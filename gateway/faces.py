@@ -6,6 +6,7 @@ from pathlib import Path
 
 from broker.publish import Publisher
 from gateway import app, logs
+from gateway.admission import Admission
 from gateway.ams import routes as ams
 from gateway.config import Config
 from gateway.context import Context
@@ -64,7 +65,7 @@ def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: C
         app=app.build(
             ams=ams.build(context), sse=sse.build(context), health=health, metrics=metrics, origins=context.auth
         ),
-        http=http_protocol(bounds_of(limits), census, metrics),
+        http=http_protocol(bounds_of(limits), census, metrics, Admission(limits.accept_per_second)),
         websocket=front.protocol_class(),
         metrics=metrics,
         loops=loops,

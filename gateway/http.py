@@ -9,31 +9,33 @@ ever logged: its URL may hold a token.
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from gateway.admission import Admission
 from gateway.metrics import Metrics
-from gateway.reception import (
+from gateway.reception import MAX_LOBBY, Bounds, Census, Reception
+from gateway.refusals import (
     BODY_TOO_LARGE,
+    CLOSE,
     CROWDED,
     HEADERS_TOO_LARGE,
     MALFORMED,
-    MAX_LOBBY,
     TOO_SLOW,
     URL_TOO_LONG,
-    Bounds,
-    Census,
-    Reception,
     Refusal,
+    declared_length,
+    head,
+    hurried,
+    is_event_stream,
 )
 from gateway.streams import EXTENSION, StreamConnection, StreamListener
 
-CLOSE = (b"connection", b"close")
 CHUNKED = (b"transfer-encoding", b"chunked")
 
 MAX_URL_BYTES = 16_384
@@ -203,11 +205,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.refused:
             return
-        if _declared_length(self.headers) > self.bounds.body_bytes:
+        if declared_length(self.headers) > self.bounds.body_bytes:
             self._refuse(BODY_TOO_LARGE)
         elif len(self.pipeline) >= self.bounds.pipelined:
             self._refuse(CROWDED)
-        else:
+        elif not (is_event_stream(self.headers) and self._is_turned_away()):
             super().on_headers_complete()
             self.phase = Phase.BODY
             self.body_since = self.loop.time()
@@ -239,6 +241,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._answering():
             # A handshake behind an unanswered request: its answer would be mixed with frames.
             self._refuse(MALFORMED)
+            return
+        if self._is_turned_away():
             return
         self._let_go("upgrade")
         # The WebSocket protocol counts itself; nothing can come in between.
@@ -287,7 +291,7 @@ class HttpProtocol(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
-        self.transport.write(_head(status, (*cycle.default_headers, *headers, length, *ending)) + body)
+        self.transport.write(head(status, (*cycle.default_headers, *headers, length, *ending)) + body)
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
@@ -322,7 +326,7 @@ class HttpProtocol(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=high, low=high // 4)
         coding = (CHUNKED,) if chunked else ()
         # The socket's request state is gone, so nothing can follow the stream on it.
-        transport.write(_head(200, (*self.server_state.default_headers, *headers, *coding, CLOSE)) + first)
+        transport.write(head(200, (*self.server_state.default_headers, *headers, *coding, CLOSE)) + first)
         self._extensions = {}
         if self.stopping:
             asyncio.get_running_loop().call_soon(stream.shutdown)
@@ -346,6 +350,13 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.url = data.split(b" ", 2)[1] if data.count(b" ") >= 2 else b""
         self._refuse(CROWDED)
+
+    def _is_turned_away(self) -> bool:
+        """Take one that stays, or say when it should come again: before its handshake and its rights cost anything."""
+        wait_ms = self.reception.admission.wait_ms(self.loop.time())
+        if wait_ms:
+            self._refuse(hurried(self.headers, wait_ms))
+        return wait_ms > 0
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer, and read nothing more. The connection lingers, since a reset could destroy the answer on its way."""
@@ -378,23 +389,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.reception.metrics.connection_closed("http", how)
 
 
-def http_protocol(bounds: Bounds, census: Census, metrics: Metrics) -> type[HttpProtocol]:
-    """Return the class for uvicorn's `http=`, for one server."""
-    return type("NodeHttpProtocol", (HttpProtocol,), {"reception": Reception(bounds, census, metrics)})
-
-
-def _declared_length(headers: Sequence[tuple[bytes, bytes]]) -> int:
-    """Return the Content-Length, which the parser has checked, or 0."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return 0
-
-
-def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return status line and headers, the empty line included."""
-    lines = [STATUS_LINE[status]]
-    for name, value in headers:
-        lines += [name, b": ", value, b"\r\n"]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+def http_protocol(
+    bounds: Bounds, census: Census, metrics: Metrics, admission: Admission | None = None
+) -> type[HttpProtocol]:
+    """Return the class for uvicorn's `http=`, for one server. Without `admission` everybody is let in."""
+    reception = Reception(bounds, census, metrics, admission or Admission(0))
+    return type("NodeHttpProtocol", (HttpProtocol,), {"reception": reception})

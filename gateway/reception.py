@@ -1,4 +1,4 @@
-"""What all HTTP connections of a node share: bounds, caps, refusals, and the one timer over their deadlines.
+"""What all HTTP connections of a node share: bounds, caps, and the one timer over their deadlines.
 
 A connection only notes when its time is over; `Reception` looks at all of them every tick, early rather than late.
 That costs two comparisons a second for an idle connection, and nothing for a request.
@@ -8,9 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
+from gateway.admission import Admission
 from gateway.config import Limits
 from gateway.metrics import Metrics
 
@@ -82,10 +80,11 @@ class Connection(Protocol):
 class Reception:
     """Bounds, caps and the timer of one server's connections."""
 
-    def __init__(self, bounds: Bounds, census: Census, metrics: Metrics) -> None:
+    def __init__(self, bounds: Bounds, census: Census, metrics: Metrics, admission: Admission) -> None:
         self.bounds = bounds
         self.census = census
         self.metrics = metrics
+        self.admission = admission
         self.lobby = 0
         self._watched: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -105,38 +104,3 @@ class Reception:
             late.on_deadline()
         again = bool(self._watched)
         self._timer = loop.call_later(self.bounds.tick_seconds, self._sweep, loop) if again else None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer made before any room saw the request."""
-
-    status: int
-    code: str
-    word: str
-    """The status word of ARGO's envelope."""
-    message: str
-    retry_seconds: int | None = None
-
-    def response(self, url: bytes) -> bytes:
-        """Return the whole response, in the envelope of the face that `url` belongs to."""
-        argo = url.startswith(b"/v1/") and not url.startswith(b"/v1/realtime") and b":stream" not in url
-        error: dict[str, object] = {"code": self.status if argo else self.code, "message": self.message}
-        if argo:
-            error["status"] = self.word
-        body = orjson.dumps({"error": error})
-        lines = [
-            STATUS_LINE[self.status],
-            b"content-type: application/json; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body),
-        ]
-        if self.retry_seconds is not None:
-            lines.append(b"retry-after: %d\r\n" % self.retry_seconds)
-        return b"".join([*lines, b"\r\n", body])
-
-
-MALFORMED = Refusal(400, "invalid_request", "INVALID_ARGUMENT", "This is not a valid HTTP request.")
-TOO_SLOW = Refusal(408, "timeout", "TIMEOUT", "The request took too long.")
-BODY_TOO_LARGE = Refusal(413, "too_large", "INVALID_ARGUMENT", "Message size is too large")
-URL_TOO_LONG = Refusal(414, "too_large", "INVALID_ARGUMENT", "The URL is too long.")
-HEADERS_TOO_LARGE = Refusal(431, "too_large", "INVALID_ARGUMENT", "The headers are too large or too many.")
-CROWDED = Refusal(503, "limit_exceeded", "UNAVAILABLE", "There are too many connections.", retry_seconds=5)

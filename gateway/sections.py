@@ -44,6 +44,12 @@ class Limits:
     subscriptions_per_connection: int = option(1000, "Topics that one connection follows.", least=1)
     connections: int = option(50_000, "Sockets of one node, HTTP included.", least=1)
     connections_per_address: int = option(20_000, "Sockets of one client address.", least=1)
+    accept_per_second: float = option(
+        1000,
+        "New sockets and event streams a second; those above it are told when to come again. 0 is no limit.",
+        least=0,
+        most=1_000_000,
+    )
     publish_per_second: float = option(
         0, "Publish requests a second and connection (a token bucket of one second); 0 is no limit.", least=0
     )

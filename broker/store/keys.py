@@ -110,6 +110,10 @@ class Keys:
         """Two hashes in one slot: the nodes' leases, and the nodes that are gone and not yet cleared away."""
         return f"{self.prefix}:{{nodes}}".encode(), f"{self.prefix}:{{nodes}}:gone".encode()
 
+    def news(self) -> bytes:
+        """The sharded channel on which nodes hear that the leases tell something new."""
+        return f"{self.prefix}:{{nodes}}:news".encode()
+
     def inbox(self, node: str) -> bytes:
         """The sharded channel on which a node hears what is meant for it."""
         return f"{self.prefix}:{{node/{encoded(node)}}}:inbox".encode()

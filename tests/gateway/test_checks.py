@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from gateway.checks import MIN_SECRET_KEY_CHARS, MIN_SERVICE_TOKEN_CHARS, contradictions
-from gateway.config import Auth, Config, Limits, Push
+from gateway.config import Auth, Config, Limits
 from gateway.options import Secret
+from gateway.sections import Push, RetentionDefaults
 from gateway.x509 import X509
 
 TOKEN = Secret("t" * MIN_SERVICE_TOKEN_CHARS)
@@ -47,9 +48,16 @@ GOOD: list[dict[str, Any]] = [
     {"tls_cert": "c", "tls_key": "k", "x509": X509(port=8443, authorities="ca", bindings="b")},
     {"name": "node-1.a_b"},
     {"prefix": "p" * 32},
+    {"retention": RetentionDefaults(max_age_seconds=190)},
+    {"limits": Limits(ping_seconds=5), "retention": RetentionDefaults(max_age_seconds=150)},
 ]
 
 BAD: list[tuple[dict[str, Any], str]] = [
+    ({"retention": RetentionDefaults(max_age_seconds=189)}, "retention.max_age_seconds"),
+    (
+        {"limits": Limits(pong_seconds=16), "retention": RetentionDefaults(max_age_seconds=200)},
+        "retention.max_age_seconds",
+    ),
     ({"service_token": Secret("t" * (MIN_SERVICE_TOKEN_CHARS - 1))}, "service_token"),
     ({"service_token": Secret("t" * 16 + " x")}, "service_token"),
     ({"service_token": Secret("t" * 16 + "ü")}, "service_token"),

@@ -1,15 +1,15 @@
-"""Bounds, refusals, and the one timer."""
+"""Bounds, and the one timer."""
 
 import asyncio
 import math
 
-import orjson
 import pytest
 from http_node import eventually
 
+from gateway.admission import Admission
 from gateway.config import Limits
 from gateway.metrics import Metrics
-from gateway.reception import CROWDED, HEADERS_TOO_LARGE, Bounds, Reception, bounds_of
+from gateway.reception import Bounds, Reception, bounds_of
 from gateway.session import Census
 
 
@@ -27,7 +27,7 @@ class Late:
 
 def reception() -> Reception:
     bounds = Bounds(header_seconds=0.1, body_seconds=0.1, idle_seconds=0.1)
-    return Reception(bounds, Census(connections=1, connections_per_address=1), Metrics())
+    return Reception(bounds, Census(connections=1, connections_per_address=1), Metrics(), Admission(0))
 
 
 async def test_each_connection_is_called_when_one_of_its_times_is_over() -> None:
@@ -69,24 +69,3 @@ def test_the_configuration_gives_the_bounds() -> None:
     bounds = bounds_of(Limits(body_bytes=2048, unauthenticated_seconds=3, high_water_bytes=4096))
     assert (bounds.body_bytes, bounds.header_seconds, bounds.body_seconds) == (2048, 3, 3)
     assert bounds.high_water_bytes == 4096
-
-
-@pytest.mark.parametrize(
-    ("url", "error"),
-    [
-        (b"/v1/projects/p/topics/t:publish", {"code": 431, "status": "INVALID_ARGUMENT"}),
-        (b"/v1/projects/p/topics/t:stream?since=now", {"code": "too_large"}),
-        (b"/v1/realtime", {"code": "too_large"}),
-        (b"", {"code": "too_large"}),
-    ],
-)
-def test_a_refusal_speaks_the_dialect_of_the_path(url: bytes, error: dict[str, object]) -> None:
-    head, _, body = HEADERS_TOO_LARGE.response(url).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 431 ")
-    assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
-    assert orjson.loads(body) == {"error": error | {"message": HEADERS_TOO_LARGE.message}}
-
-
-def test_a_refusal_may_say_when_to_come_back() -> None:
-    assert b"\r\nretry-after: 5\r\n" in CROWDED.response(b"")
-    assert b"retry-after" not in HEADERS_TOO_LARGE.response(b"")

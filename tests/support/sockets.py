@@ -13,6 +13,7 @@ import orjson
 import uvicorn
 from uvicorn.server import ServerState
 
+from gateway.admission import Admission
 from gateway.config import Config
 from gateway.handshake import Front
 from gateway.http import http_protocol
@@ -39,7 +40,9 @@ async def _not_found(scope: Any, receive: Any, send: Any) -> None:
 
 
 def _settings(front: Front, config: Config) -> uvicorn.Config:
-    http = http_protocol(bounds_of(config.limits), front.node.census, front.node.metrics)
+    limits, node = config.limits, front.node
+    admission = Admission(limits.accept_per_second)
+    http = http_protocol(bounds_of(limits), node.census, node.metrics, admission)
     return uvicorn.Config(
         _not_found, port=0, http=http, ws=front.protocol_class(), lifespan="off", log_config=None, interface="asgi3"
     )

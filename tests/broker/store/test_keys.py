@@ -88,6 +88,7 @@ def test_what_one_script_touches_of_the_cluster_shares_a_slot() -> None:
     connections, claims = KEYS.connections("n.1")
     assert (leases, gone) == (b"hr:{nodes}", b"hr:{nodes}:gone")
     assert (connections, claims) == (b"hr:{node/n.1}:connections", b"hr:{node/n.1}:claims")
+    assert KEYS.news() == b"hr:{nodes}:news"
     assert KEYS.inbox("n.1") == b"hr:{node/n.1}:inbox"
     assert KEYS.duty("a/b}c") == b"hr:{duty/a/b%7Dc}"
     assert KEYS.topic_duty(topic, "push/s") == b"hr:{p/t}:duty:push/s"
