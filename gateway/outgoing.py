@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
@@ -94,6 +94,12 @@ class Failed(OutgoingError):
     """The other side, or the way to it, failed."""
 
     code = "outgoing_failed"
+
+
+class TimedOut(Failed):
+    """Nothing is known of what the other side has done with the request."""
+
+    code = "outgoing_timed_out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +204,8 @@ class Reply:
 
     status: int
     body: bytes
+    headers: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    """Names in lower case."""
 
 
 class Outgoing:
@@ -222,35 +230,47 @@ class Outgoing:
         return self._rules
 
     async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", seconds: float, max_bytes: int
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]],
+        body: bytes = b"",
+        seconds: float,
+        max_bytes: int,
+        whole: bool = False,
     ) -> Reply:
         """Send one request and return its answer, whatever the status. Raises `NotAllowed`, `Failed`.
 
-        `seconds` bounds all of it, `max_bytes` what is kept of the answer's body. Nothing is sent twice.
+        `seconds` bounds all of it, `max_bytes` what is kept of the answer's body. Nothing is sent twice. With `whole` a
+        body that is longer, or that did not come in time, is a failure and not cut.
         """
         destination = read_url(url, self._rules)
-        given = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        given = [(name.encode(), value.encode("latin-1")) for name, value in pairs]
         request = _Request(method, destination, (*_own_headers(method, destination, body), *given), body)
         try:
             async with asyncio.timeout(seconds) as clock:
                 checked = _pinned.set(await self._addresses(destination))
                 try:
-                    return await self._exchange(request, max_bytes, clock)
+                    return await self._exchange(request, max_bytes, None if whole else clock)
                 finally:
                     _pinned.reset(checked)
         except TimeoutError:
-            raise Failed(f"There was no answer within {seconds:g} seconds.") from None
+            raise TimedOut(f"There was no answer within {seconds:g} seconds.") from None
         except (httpcore.TimeoutException, httpcore.NetworkError) as error:
             raise Failed("The connection failed.") from error
         except httpcore.ProtocolError as error:
             raise Failed("The answer was not valid HTTP.") from error
 
-    async def _exchange(self, request: "_Request", max_bytes: int, clock: asyncio.Timeout) -> Reply:
+    async def _exchange(self, request: "_Request", max_bytes: int, clock: asyncio.Timeout | None) -> Reply:
         to = request.to
         url = httpcore.URL(scheme=to.scheme.encode(), host=to.host.encode(), port=to.port, target=to.target.encode())
         content = request.body or None
         async with self._pool.stream(request.method, url, headers=request.headers, content=content) as response:
-            return Reply(response.status, await _read(response, max_bytes, clock))
+            names = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers)
+            read = _read_whole(response, max_bytes) if clock is None else _read(response, max_bytes, clock)
+            return Reply(response.status, await read, names)
 
     async def _addresses(self, to: Destination) -> tuple[Address, ...]:
         """Return every address of the destination, each of which the rules allow."""
@@ -308,6 +328,15 @@ async def _read(response: httpcore.Response, max_bytes: int, clock: asyncio.Time
                 data += chunk[: max_bytes - len(data)]
                 if len(data) >= max_bytes:
                     break
+    return bytes(data)
+
+
+async def _read_whole(response: httpcore.Response, max_bytes: int) -> bytes:
+    data = bytearray()
+    async for chunk in response.aiter_stream():
+        data += chunk
+        if len(data) > max_bytes:
+            raise Failed(f"The answer has more than {max_bytes} bytes.")
     return bytes(data)
 
 

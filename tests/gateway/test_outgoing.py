@@ -21,6 +21,7 @@ from gateway.outgoing import (
     OutgoingError,
     OutgoingRules,
     Reply,
+    TimedOut,
     is_public,
     read_networks,
     read_url,
@@ -189,8 +190,13 @@ async def opened(outgoing: Outgoing) -> AsyncIterator[Outgoing]:
         await outgoing.close()
 
 
-async def post(outgoing: Outgoing, url: str, *, seconds: float = 5, max_bytes: int = 1000) -> Reply:
-    return await outgoing.send("POST", url, headers={"X-A": "b"}, body=b"hi", seconds=seconds, max_bytes=max_bytes)
+async def post(
+    outgoing: Outgoing, url: str, *, seconds: float = 5, max_bytes: int = 1000, whole: bool = False
+) -> Reply:
+    headers = {"X-A": "b"}
+    return await outgoing.send(
+        "POST", url, headers=headers, body=b"hi", seconds=seconds, max_bytes=max_bytes, whole=whole
+    )
 
 
 async def test_a_request_goes_out_as_it_was_asked_for() -> None:
@@ -352,6 +358,32 @@ async def test_a_body_that_drips_costs_no_more_than_its_time_and_the_status_stan
         receiver.answer = dripping
         assert await post(outgoing, f"http://127.0.0.1:{receiver.port}/", seconds=0.3) == Reply(200, b"x")
         assert await post(outgoing, f"http://127.0.0.1:{receiver.port}/none") == Reply(204, b"")
+
+
+async def test_a_body_that_is_wanted_whole_is_a_failure_when_it_is_too_long_or_too_slow() -> None:
+    async def dripping(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nx")
+        await writer.drain()
+        await asyncio.Event().wait()
+
+    async with receiving() as receiver, opened(Outgoing(OPEN)) as outgoing:
+        url = f"http://127.0.0.1:{receiver.port}/"
+        receiver.answer = answering(200, b"x" * 100)
+        assert (await post(outgoing, url, max_bytes=100, whole=True)).body == b"x" * 100
+        with pytest.raises(Failed, match="more than 99 bytes"):
+            await post(outgoing, url, max_bytes=99, whole=True)
+        receiver.answer = dripping
+        with pytest.raises(TimedOut):
+            await post(outgoing, url, seconds=0.2, whole=True)
+
+
+async def test_an_answer_has_its_headers_and_a_request_may_repeat_one() -> None:
+    async with receiving() as receiver, opened(Outgoing(OPEN)) as outgoing:
+        receiver.answer = answering(200, b"", "X-One: 1", "x-one: 2")
+        url = f"http://127.0.0.1:{receiver.port}/"
+        reply = await outgoing.send("GET", url, headers=[("a", "1"), ("b", "2")], seconds=5, max_bytes=9)
+        assert [pair for pair in reply.headers if pair[0] == "x-one"] == [("x-one", "1"), ("x-one", "2")]
+        assert (receiver.received[0].headers["a"], receiver.received[0].headers["b"]) == ("1", "2")
 
 
 async def garbage(request: Received, writer: asyncio.StreamWriter) -> None:
