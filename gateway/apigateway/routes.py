@@ -44,9 +44,6 @@ CONNECTIONS = (b"@connections", b"%40connections")
 
 METHODS = ("POST", "GET", "DELETE")
 
-DELETED = "Connection Closed Normally"
-"""The reason that `$disconnect` is told after DELETE (contracts/apigateway 12); its code is 1000."""
-
 MAX_INVOCATION_CHARS = 128
 """Of `amz-sdk-invocation-id`, which is a UUID."""
 
@@ -121,7 +118,7 @@ class ManagementApi:
             return 200, b""
         if method == "GET":
             return 200, document(await self._connections.describe(connection, within=reach.within))
-        await self._connections.delete(connection, code=1000, reason=DELETED, within=reach.within)
+        await self._connections.delete(connection, within=reach.within)
         return 204, b""
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:

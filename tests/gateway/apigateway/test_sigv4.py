@@ -2,8 +2,12 @@
 
 import hashlib
 import hmac
+import json
+from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -174,6 +178,31 @@ def test_whatever_botocore_signs_is_verified(
     body = b"" if presigned else body
     request = by_botocore(body, method=method, path=path, query=query, presigned=300 if presigned else None)
     verify(request, body)
+
+
+RECORDED = json.loads((Path(__file__).parent / "signatures.json").read_text())
+"""Calls of other clients, as they came to a socket: both JavaScript SDKs, aws4 and awscurl."""
+
+
+@pytest.mark.parametrize("call", RECORDED, ids=lambda call: f"{call['client']} {call['method']}")
+def test_other_clients_signatures_are_verified(call: dict[str, Any]) -> None:
+    request = SignedRequest(
+        method=call["method"],
+        raw_path=call["path"].encode(),
+        query=call["query"].encode(),
+        headers=[(name.encode(), value.encode("latin-1")) for name, value in call["headers"]],
+    )
+    signature, body = found(request), b64decode(call["body"])
+    check_time(signature, now_ms=signature.at_ms)
+    key = signing_key(SECRET, day=signature.day, region=signature.region)
+    check(signature, request, body, key)
+    for other, other_body in (
+        (request, body + b"!"),
+        (replace(request, raw_path=request.raw_path + b"x"), body),
+        (replace(request, method="PUT"), body),
+    ):
+        with pytest.raises(InvalidSignature):
+            check(signature, other, other_body, key)
 
 
 # What is tampered with.

@@ -1,0 +1,51 @@
+"""Packages of npm for tests, installed once into a cache. No npm, no network: skipped at home, failed in CI."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+INSTALL_SECONDS = 180
+RUN_SECONDS = 60
+
+
+def installed(cache: Path, *packages: str) -> Path:
+    """Return a folder whose `node_modules` hold `packages` (`name@version`)."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        _missing("Node.js with npm")
+    folder = cache / "-".join(package.replace("/", "_") for package in packages)
+    if (folder / "installed").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [str(npm), "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(folder), *packages]
+    try:
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    except subprocess.TimeoutExpired:
+        _missing(f"{packages} from npm: it takes too long")
+    if ended.returncode:
+        _missing(f"{packages} from npm: {ended.stderr[-500:]}")
+    (folder / "installed").touch()
+    return folder
+
+
+def run(folder: Path, script: Path, *arguments: str, **environment: str) -> str:
+    """Run a CommonJS script that requires what is in `folder`; return what it printed."""
+    ended = subprocess.run(
+        ["node", str(script), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        env={**os.environ, "NODE_PATH": str(folder / "node_modules"), "NODE_NO_WARNINGS": "1", **environment},
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return ended.stdout
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"missing {what}")
+    pytest.skip(f"missing {what}")
