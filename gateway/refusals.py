@@ -86,9 +86,9 @@ def declared_length(headers: Headers) -> int:
     return 0
 
 
-def head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return status line and headers, the empty line included."""
-    lines = [STATUS_LINE[status]]
+def head(status: int, headers: Iterable[tuple[bytes, bytes]], *, reason: bytes = b"") -> bytes:
+    """Return status line and headers, the empty line included. `reason`: the standard's phrase where it is empty."""
+    lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason) if reason else STATUS_LINE[status]]
     for name, value in headers:
         lines += [name, b": ", value, b"\r\n"]
     lines.append(b"\r\n")

@@ -49,8 +49,11 @@ class StreamHost(Protocol):
     def detach(self) -> None:
         """The answer goes through `send` after all."""
 
-    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Write a whole answer in one go, with its length; False, and nothing written, where `send` must do it."""
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, reason: bytes = b"") -> bool:
+        """Write a whole answer in one go, with its length; False, and nothing written, where `send` must do it.
+
+        `reason` is for a contract that has its own phrases (contracts/channel 5), which `send` cannot write.
+        """
 
     def start(self, headers: Sequence[tuple[bytes, bytes]], first: bytes) -> "StreamConnection":
         """Send status 200, `headers` and `first`, and hand the socket over.

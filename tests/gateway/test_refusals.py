@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from gateway.refusals import CROWDED, HEADERS_TOO_LARGE, declared_length, hurried, is_event_stream
+from gateway.refusals import CROWDED, HEADERS_TOO_LARGE, declared_length, head, hurried, is_event_stream
 
 ACCEPTS = (b"accept", b"text/html, text/event-stream;q=0.9")
 
@@ -59,3 +59,8 @@ def test_who_wants_an_event_stream() -> None:
 def test_the_length_of_a_body_is_declared_or_nothing() -> None:
     assert declared_length([(b"host", b"a"), (b"content-length", b"17")]) == 17
     assert declared_length([(b"host", b"a")]) == 0
+
+
+def test_a_head_has_the_standards_phrase_or_one_of_its_own() -> None:
+    assert head(401, []) == b"HTTP/1.1 401 Unauthorized\r\n\r\n"
+    assert head(401, [(b"a", b"b")], reason=b"Invalid+token.") == b"HTTP/1.1 401 Invalid+token.\r\na: b\r\n\r\n"
