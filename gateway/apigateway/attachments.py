@@ -5,9 +5,10 @@ import secrets
 from cluster.node import Node
 from gateway.apigateway.endings import Endings
 from gateway.apigateway.groups import Groups
-from gateway.apigateway.identifiers import connection_id, serial_of, tag_of
+from gateway.apigateway.identifiers import connection_id, owner_tag, serial_of, tag_of
 from gateway.apigateway.ports import Facts, LocalConnection
 from gateway.apigateway.table import Table
+from gateway.websocket import RESTART
 
 KEY_BYTES = 16
 
@@ -31,7 +32,11 @@ class NodeAttachments:
         await self._endings.promise(facts)
 
     def attach(self, connection: LocalConnection) -> None:
-        self._table.add(connection)
+        if self._is_of_this_life(connection.facts):
+            self._table.add(connection)
+        else:
+            # This node was held to be gone while the handshake ended: a survivor tells of it.
+            connection.close(RESTART, "The node was cut off.")
 
     def on_writable(self, connection: LocalConnection) -> None:
         self._groups.resume(connection.facts.id)
@@ -39,7 +44,11 @@ class NodeAttachments:
     def ended(self, facts: Facts, *, code: int, reason: str) -> None:
         self._table.remove(facts.id)
         self._groups.forget(facts.id)
-        self._endings.owe(facts, code=code, reason=reason)
+        if self._is_of_this_life(facts):
+            self._endings.owe(facts, code=code, reason=reason)
+
+    def _is_of_this_life(self, facts: Facts) -> bool:
+        return owner_tag(facts.id) == self._tag
 
     def _begin_anew(self) -> None:
         self._tag = tag_of(self._node.id)

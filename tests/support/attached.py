@@ -8,14 +8,18 @@ async with attached.office(server, "a") as a, attached.office(server, "b") as b:
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import servers
 
+from broker.errors import NotSubscribed
 from broker.hub import Hub
+from broker.names import TopicName
+from broker.ports import Placed, Since
+from broker.positions import Position, Recovery
 from broker.store.keys import Keys
 from cluster import scripts
 from cluster.address import parse_address
@@ -29,7 +33,8 @@ from cluster.topology import Topology
 from gateway.apigateway.attachments import NodeAttachments
 from gateway.apigateway.connections import ClusterConnections
 from gateway.apigateway.endings import Endings
-from gateway.apigateway.groups import Groups
+from gateway.apigateway.groups import Groups, Member
+from gateway.apigateway.many import Many
 from gateway.apigateway.owners import Owners
 from gateway.apigateway.ports import Backend, Facts, Framing, Stage
 from gateway.apigateway.table import Table
@@ -94,6 +99,39 @@ class RecordingBackend:
         self.told.append((facts.id, code, reason, event_id))
 
 
+class FakeHub:
+    """Notes who follows what."""
+
+    def __init__(self) -> None:
+        self.following: set[tuple[str, TopicName]] = set()
+        self.resumed: list[str] = []
+        self.refusal: Exception | None = None
+        self.members: dict[str, Member] = {}
+
+    async def subscribe(
+        self, subscriber: Member, topic: TopicName, since: Since, *, placed: Callable[[Placed], None]
+    ) -> None:
+        assert since == "now"
+        if self.refusal:
+            raise self.refusal
+        name = subscriber.connection.facts.id
+        self.members[name] = subscriber
+        self.following.add((name, topic))
+        placed(Placed(topic, Position(1, 0), Recovery.NONE, (), Position(1, 0)))
+
+    def unsubscribe(self, subscriber: Member, topic: TopicName) -> None:
+        try:
+            self.following.remove((subscriber.connection.facts.id, topic))
+        except KeyError:
+            raise NotSubscribed from None
+
+    def leave(self, subscriber: Member) -> None:
+        self.following = {row for row in self.following if row[0] != subscriber.connection.facts.id}
+
+    def resume(self, subscriber: Member) -> None:
+        self.resumed.append(subscriber.connection.facts.id)
+
+
 def facts_of(connection: str, **others: Any) -> Facts:
     told: dict[str, Any] = {
         "api": "chat",
@@ -119,6 +157,7 @@ class Office:
     owners: Owners
     connections: ClusterConnections
     attachments: NodeAttachments
+    many: Many
     backend: RecordingBackend
     topology: Topology
     halt: "asyncio.Event"
@@ -162,6 +201,7 @@ async def office(
         owners=owners,
         connections=ClusterConnections(table, node, inbox, owners),
         attachments=NodeAttachments(node, table, endings, groups),
+        many=Many(table, groups, node, inbox, owners),
         backend=recording,
         topology=topology,
         halt=asyncio.Event(),

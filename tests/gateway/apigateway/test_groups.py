@@ -1,54 +1,19 @@
 """Groups: who is in, what members see, and that a connection's end is the end of its memberships."""
 
-from collections.abc import Callable
 from typing import cast
 
 import pytest
-from attached import FRAMING, FakeSocket, facts_of
+from attached import FRAMING, FakeHub, FakeSocket, facts_of
 
-from broker.errors import AlreadySubscribed, LimitExceeded, NotSubscribed, UnknownTopic
+from broker.errors import AlreadySubscribed, LimitExceeded, UnknownTopic
 from broker.hub import Hub
 from broker.messages import Entry, Kind, Message
-from broker.names import TopicName, parse_topic
-from broker.ports import Placed, Since
+from broker.names import parse_topic
 from broker.positions import Position, Recovery
 from gateway.apigateway import groups as module
-from gateway.apigateway.groups import GroupDialect, Groups, Member
+from gateway.apigateway.groups import GroupDialect, Groups
 
 ROOM, HALL = parse_topic("default/room"), parse_topic("default/hall")
-
-
-class FakeHub:
-    """Notes who follows what."""
-
-    def __init__(self) -> None:
-        self.following: set[tuple[str, TopicName]] = set()
-        self.resumed: list[str] = []
-        self.refusal: Exception | None = None
-        self.members: dict[str, Member] = {}
-
-    async def subscribe(
-        self, subscriber: Member, topic: TopicName, since: Since, *, placed: Callable[[Placed], None]
-    ) -> None:
-        assert since == "now"
-        if self.refusal:
-            raise self.refusal
-        name = subscriber.connection.facts.id
-        self.members[name] = subscriber
-        self.following.add((name, topic))
-        placed(Placed(topic, Position(1, 0), Recovery.NONE, (), Position(1, 0)))
-
-    def unsubscribe(self, subscriber: Member, topic: TopicName) -> None:
-        try:
-            self.following.remove((subscriber.connection.facts.id, topic))
-        except KeyError:
-            raise NotSubscribed from None
-
-    def leave(self, subscriber: Member) -> None:
-        self.following = {row for row in self.following if row[0] != subscriber.connection.facts.id}
-
-    def resume(self, subscriber: Member) -> None:
-        self.resumed.append(subscriber.connection.facts.id)
 
 
 def made() -> tuple[FakeHub, Groups]:
