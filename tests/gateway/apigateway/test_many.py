@@ -8,7 +8,7 @@ import pytest
 import servers
 from attached import FakeHub, FakeSocket, Office, eventually
 
-from broker.errors import Unavailable, UnknownTopic
+from broker.errors import InvalidRequest, Unavailable, UnknownTopic
 from broker.hub import Hub
 from broker.names import parse_topic
 from cluster.letters import Request
@@ -176,5 +176,5 @@ async def test_a_question_that_no_node_of_ours_asks_is_refused(two: Two, name: s
     a, b = two
     for strange in (b"", b"\xc1", b"\x90"):
         request = Request(b"i", a.node.id, name, strange)
-        with pytest.raises(module.InvalidRequest):
+        with pytest.raises(InvalidRequest):
             await b.inbox._handlers[name](request)
