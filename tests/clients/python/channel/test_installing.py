@@ -1,4 +1,4 @@
-"""`install()` without the SDK; with it: tests/clients/python/channel/test_sdk.py."""
+"""`install()` without the SDK; with it: tests/clients/python/channel/test_with_sdk.py."""
 
 import importlib
 import sys
