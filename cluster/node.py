@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
-from broker.errors import HeadraceError
+from broker.errors import HeadraceError, Unavailable
 from broker.store.base import Commands, ReplyError
 from broker.store.keys import Keys
 from cluster import scripts
@@ -46,6 +46,8 @@ ID_BYTES = 4
 """Of the part of an id that no other life of the same name has."""
 
 NONCE_BYTES = 16
+
+RETRY_MS = 1000
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +165,17 @@ class Node:
             self._is_leaving = True
             self._certain_until = self._monotonic()
             self.joined.clear()
+
+    async def present(self) -> frozenset[str]:
+        """Return the ids of all nodes that hold a lease now, later than `members` knows. Raises `Unavailable`.
+
+        Also where this node's own is not among them: what Redis lost, or others took, tells nothing of the rest.
+        """
+        ids = cast("list[bytes]", await self._commands.execute(self._leases, "HKEYS", self._leases, retry=True))
+        present = frozenset(node.decode(errors="replace") for node in ids)
+        if self._id not in present:
+            raise Unavailable("This node is not sure of its place in the cluster.", retry_ms=RETRY_MS)
+        return present
 
     async def forget_gone(self, node: str) -> None:
         """Strike a gone node from the notes: nothing of it is left. Raises `Unavailable`."""

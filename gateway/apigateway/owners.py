@@ -6,11 +6,7 @@ gone, since the last renewal of the lease told of the others. Such looks are sha
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 
-from broker.errors import Unavailable
-from broker.store.base import Commands
-from broker.store.keys import Keys
 from cluster.node import Node
 from gateway.apigateway.errors import Gone
 from gateway.apigateway.identifiers import owner_tag, tag_of
@@ -18,16 +14,12 @@ from gateway.apigateway.identifiers import owner_tag, tag_of
 BELIEVED_SECONDS = 0.25
 """How long the known members are believed before the membership is read again."""
 
-RETRY_MS = 1000
-
 
 class Owners:
     """`monotonic` is a clock in seconds."""
 
-    def __init__(self, commands: Commands, node: Node, *, keys: Keys, monotonic: Callable[[], float]) -> None:
-        self._commands = commands
+    def __init__(self, node: Node, *, monotonic: Callable[[], float]) -> None:
         self._node = node
-        self._leases, _ = keys.nodes()
         self._monotonic = monotonic
         self._by_tag: dict[bytes, str] = {}
         self._until = -1.0
@@ -66,9 +58,4 @@ class Owners:
         if before is not None:
             await asyncio.wait((before,))
         self._looking, self._next = self._next, None
-        leases = cast("list[bytes]", await self._commands.execute(self._leases, "HKEYS", self._leases, retry=True))
-        nodes = [lease.decode(errors="replace") for lease in leases]
-        if self._node.id not in nodes:
-            # Redis lost the leases, or took ours: then it is not known who else is there.
-            raise Unavailable("This node is not sure of its place in the cluster.", retry_ms=RETRY_MS)
-        return {tag_of(node): node for node in nodes}
+        return {tag_of(node): node for node in await self._node.present()}

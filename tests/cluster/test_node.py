@@ -229,3 +229,18 @@ async def test_while_redis_is_away_a_node_whose_loop_turns_has_not_stood_still(
             while time.monotonic() < deadline:
                 assert not a.has_stood_still
                 await asyncio.sleep(0.01)
+
+
+async def test_a_fresh_look_sees_who_has_just_joined_and_nothing_where_this_node_is_missing(
+    substrate: Substrate, running: Running, eventually: Eventually
+) -> None:
+    async with connected(substrate, running) as topology:
+        a, b = node(topology, "a"), node(topology, "b")
+        async with running(a.serve()):
+            await eventually(a.joined.is_set)
+            assert await a.present() == {a.id}
+            with pytest.raises(Unavailable):
+                await b.present()
+            async with running(b.serve()):
+                await eventually(b.joined.is_set)
+                assert await a.present() == {a.id, b.id}

@@ -190,7 +190,7 @@ async def office(
     clearing = Clearing(topology, node, keys=KEYS, tell=endings.tell, claim_seconds=2.0)
     groups = Groups(cast(Hub, hub))
     table = Table(in_group=groups.members_of)
-    owners = Owners(topology, node, keys=KEYS, monotonic=time.monotonic)
+    owners = Owners(node, monotonic=time.monotonic)
     made = Office(
         node=node,
         directory=directory,

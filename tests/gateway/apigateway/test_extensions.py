@@ -198,13 +198,14 @@ async def test_refusals_have_a_status_and_a_stable_word(
 
 async def test_a_bad_body_changes_nothing(api: Api) -> None:
     (socket,) = sockets_on(api, 1)
-    for body in (
+    bodies: list[object] = [
         {},
         [],
         {"connections": [socket.facts.id]},
         {"to": {}, "text": "x"},
         {"to": {"uzer": "a"}, "text": "x"},
-    ):
+    ]
+    for body in bodies:
         assert (await api.call("POST", "connections:post", body)).status_code == 400
     large = await api.call("POST", "connections:post", {"to": {"api": "chat"}, "text": "x" * MAX_BODY_BYTES})
     assert large.status_code == 413

@@ -8,6 +8,7 @@ import servers
 from attached import eventually
 
 from broker.errors import Unavailable
+from cluster.node import Node
 from gateway.apigateway.errors import Gone, Malformed
 from gateway.apigateway.identifiers import SERIAL_BYTES, connection_id, tag_of
 from gateway.apigateway.owners import Owners
@@ -18,26 +19,27 @@ def id_on(node: str) -> str:
 
 
 class Counted:
-    """Redis with a count of the looks."""
+    """Counts a node's looks, and may fail them."""
 
-    def __init__(self, inner: object) -> None:
-        self.inner = inner
+    def __init__(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
         self.looks = 0
         self.failure: Exception | None = None
+        self._present = node.present
+        monkeypatch.setattr(node, "present", self.present)
 
-    async def execute(self, *args: object, **named: object) -> object:
+    async def present(self) -> frozenset[str]:
         self.looks += 1
         if self.failure:
             raise self.failure
-        return await self.inner.execute(*args, **named)  # type: ignore[attr-defined]
+        return await self._present()
 
 
-async def test_known_members_cost_no_look(valkey: servers.Server) -> None:
+async def test_known_members_cost_no_look(valkey: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     valkey.flush()
     async with attached.office(valkey, "a") as a, attached.office(valkey, "b") as b:
         await eventually(lambda: len(a.node.members) == 2)
-        counted, now = Counted(a.topology), 0.0
-        owners = Owners(counted, a.node, keys=attached.KEYS, monotonic=lambda: now)  # type: ignore[arg-type]
+        counted = Counted(a.node, monkeypatch)
+        owners = Owners(a.node, monotonic=lambda: 0.0)
         assert await owners.owner_of(id_on(b.node.id)) == b.node.id
         assert await owners.owner_of(id_on(a.node.id)) == a.node.id
         assert counted.looks == 0
@@ -46,11 +48,11 @@ async def test_known_members_cost_no_look(valkey: servers.Server) -> None:
         assert counted.looks == 0
 
 
-async def test_unknown_tags_share_looks(valkey: servers.Server) -> None:
+async def test_unknown_tags_share_looks(valkey: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     valkey.flush()
     async with attached.office(valkey, "a") as a:
-        counted = Counted(a.topology)
-        owners = Owners(counted, a.node, keys=attached.KEYS, monotonic=lambda: 0.0)  # type: ignore[arg-type]
+        counted = Counted(a.node, monkeypatch)
+        owners = Owners(a.node, monotonic=lambda: 0.0)
         asked = [owners.owner_of(id_on(f"z.{number}")) for number in range(50)]
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {Gone}
@@ -63,11 +65,11 @@ async def test_unknown_tags_share_looks(valkey: servers.Server) -> None:
         assert counted.looks == 3
 
 
-async def test_without_a_sound_look_nobody_is_gone(valkey: servers.Server) -> None:
+async def test_without_a_sound_look_nobody_is_gone(valkey: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     valkey.flush()
     async with attached.office(valkey, "a") as a:
-        counted = Counted(a.topology)
-        owners = Owners(counted, a.node, keys=attached.KEYS, monotonic=lambda: 0.0)  # type: ignore[arg-type]
+        counted = Counted(a.node, monkeypatch)
+        owners = Owners(a.node, monotonic=lambda: 0.0)
         counted.failure = Unavailable()
         with pytest.raises(Unavailable):
             await owners.owner_of(id_on("z.0"))
@@ -86,7 +88,7 @@ async def test_the_members_are_read_again_after_a_while(valkey: servers.Server) 
     valkey.flush()
     now = 0.0
     async with attached.office(valkey, "a") as a:
-        owners = Owners(a.topology, a.node, keys=attached.KEYS, monotonic=lambda: now)
+        owners = Owners(a.node, monotonic=lambda: now)
         assert list(owners.members().values()) == [a.node.id]
         async with attached.office(valkey, "b") as b:
             await eventually(lambda: len(a.node.members) == 2)
