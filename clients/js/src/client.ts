@@ -1,11 +1,12 @@
 /** The client: publishes, follows, and comes back. What it decides is in `protocol` and `failover`. */
 
-import { Connector, type SocketClass, type State, type Token } from "./connector.js";
+import { Connector, type State } from "./connector.js";
 import type { Consumer } from "./consumer.js";
 import { Consumers } from "./consumers.js";
 import { ClientError, HeadraceError } from "./errors.js";
 import type { ConsumingEvent, Event } from "./events.js";
-import { Failover } from "./failover.js";
+import { Failover, type Schedule, SCHEDULE, type Server } from "./failover.js";
+import type { SocketClass, Token } from "./link.js";
 import type { Payload, Published } from "./messages.js";
 import { platform } from "./platform.js";
 import { checkedSince, type Since } from "./positions.js";
@@ -32,6 +33,8 @@ export interface ClientOptions {
   readonly name?: string | undefined;
   /** Where there is no global `WebSocket`; Node's entry of this package brings one. */
   readonly WebSocket?: SocketClass | undefined;
+  /** How fast to come back, where the usual pace does not fit. */
+  readonly schedule?: Partial<Schedule> | undefined;
   /** Called whenever the connection comes or goes. */
   readonly onState?: ((state: State) => void) | undefined;
 }
@@ -57,7 +60,8 @@ interface Answer {
 }
 
 /**
- * A client of a Headrace cluster. `servers`: base URLs such as `https://host:8080`, in any order.
+ * A client of a Headrace cluster. `servers`: base URLs such as `https://host:8080`, in any order, with a weight where they
+ * are `{url, weight}`; the nodes tell the client of others.
  *
  * It connects at once and never gives up on its own; what the server refuses for good (a wrong token) ends it, and then
  * every call fails with that error.
@@ -68,15 +72,19 @@ export class Client {
   readonly #consumers: Consumers;
   #waiting: (() => void)[] = [];
 
-  constructor(servers: string | readonly string[], options: ClientOptions = {}) {
+  constructor(servers: string | Server | readonly (string | Server)[], options: ClientOptions = {}) {
     const WebSocket = options.WebSocket ?? platform.WebSocket;
     if (!WebSocket) throw new TypeError("There is no WebSocket here: pass the WebSocket option.");
-    const failover = new Failover(typeof servers === "string" ? [servers] : servers, Math.random);
-    this.#protocol = new Protocol(randomId(), `headrace-js/${VERSION} ${options.name ?? ""}`.trim().slice(0, 128));
+    const schedule = { ...SCHEDULE, ...options.schedule };
+    const failover = new Failover(listOf(servers), Math.random, schedule);
+    const name = `headrace-js/${VERSION} ${options.name ?? ""}`.trim().slice(0, 128);
+    this.#protocol = new Protocol(randomId(), name, schedule.halfOpenMs);
     this.#connector = new Connector(this.#protocol, failover, {
       WebSocket,
       token: options.token,
+      schedule,
       now: () => performance.now(),
+      onNetworkUp: platform.onNetworkUp,
       onEvents: (events) => this.#act(events),
       onState: (state) => this.#changed(state, options.onState),
     });
@@ -117,6 +125,11 @@ export class Client {
       this.#protocol.publish(topic, call, call, { resolve, reject }, deadline);
       this.#connector.wake();
     });
+  }
+
+  /** Tell the client that the machine has a network again, where the application knows; a browser's page need not. */
+  networkUp(): void {
+    this.#connector.networkUp();
   }
 
   /** Resolves when the queue of publishes has room. */
@@ -209,6 +222,10 @@ export class Client {
       look();
     });
   }
+}
+
+function listOf(servers: string | Server | readonly (string | Server)[]): readonly (string | Server)[] {
+  return typeof servers === "string" || "url" in servers ? [servers] : servers;
 }
 
 function isOfConsuming(event: { readonly type: string }): event is ConsumingEvent {

@@ -1,33 +1,20 @@
-/** The loop that keeps one connection: dial, feed the state machine, write what it wants written, come back. */
+/**
+ * The loop that keeps one connection: dial, feed the state machine, write what it wants written, come back.
+ *
+ * A node that is leaving says so (`drain`): then another connection is made first, and for a moment there are two.
+ */
 
-import { ClientError, CallerError, type HeadraceError } from "./errors.js";
-import { type Attempt, type Failover, realtimeUrl, verdictOfClose } from "./failover.js";
+import { Dialing } from "./dialing.js";
+import { CallerError, ClientError, type HeadraceError } from "./errors.js";
 import type { Event } from "./events.js";
+import { type Failover, fits, type Schedule, verdictOfClose } from "./failover.js";
+import { Link, type OpenFailed, type SocketClass, type Token } from "./link.js";
 import type { Protocol } from "./protocol.js";
 
-/** For the connection, TLS and the handshake together. */
-const OPEN_TIMEOUT_MS = 5_000;
+/** How long the connection that is being left is kept for answers that the new one owes. */
+const MOVE_TIMEOUT_MS = 10_000;
 
-/** For the application's token function. */
-const TOKEN_TIMEOUT_MS = 10_000;
-
-const SUBPROTOCOL = "headrace.v1+json";
 const BROKEN = 1006;
-
-/** The part of the WebSocket interface that is used. */
-export interface Socket {
-  onopen: ((event: any) => void) | null;
-  onmessage: ((event: any) => void) | null;
-  onclose: ((event: any) => void) | null;
-  onerror: ((event: any) => void) | null;
-  send(data: string): void;
-  close(code?: number): void;
-}
-
-export type SocketClass = new (url: string, protocols: string[]) => Socket;
-
-/** The token, or a function that returns a fresh one for each connection. */
-export type Token = string | (() => string | Promise<string>);
 
 /** The connection as it stands. `reason` says why there is none. */
 export interface State {
@@ -40,7 +27,10 @@ export interface State {
 export interface Wiring<P, F> {
   readonly WebSocket: SocketClass;
   readonly token: Token | undefined;
+  readonly schedule: Schedule;
   readonly now: () => number;
+  /** Calls back when the machine has a network again; returns how to stop that. */
+  readonly onNetworkUp: (listener: () => void) => () => void;
   readonly onEvents: (events: readonly Event<P, F>[]) => void;
   readonly onState: (state: State) => void;
 }
@@ -49,13 +39,18 @@ export class Connector<P, F> {
   state: State = { connected: false, server: "", node: "", reason: "" };
   /** Why the client is over. */
   error: HeadraceError | undefined;
-  #socket: Socket | undefined;
+  #link: Link | undefined;
+  #old: Link | undefined;
+  #dialing: Dialing | undefined;
+  #isMoving = false;
   #welcomedAt: number | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerDue = Infinity;
   #dialTimer: ReturnType<typeof setTimeout> | undefined;
+  #leaveTimer: ReturnType<typeof setTimeout> | undefined;
   #flushing = false;
   #tokenRefused = false;
+  #forgetNetwork: () => void = () => undefined;
 
   constructor(
     private readonly protocol: Protocol<P, F>,
@@ -64,6 +59,7 @@ export class Connector<P, F> {
   ) {}
 
   start(): void {
+    this.#forgetNetwork = this.wiring.onNetworkUp(() => this.networkUp());
     this.#dialLater();
   }
 
@@ -71,12 +67,23 @@ export class Connector<P, F> {
   stop(error: HeadraceError): void {
     if (this.error) return;
     this.error = error;
-    clearTimeout(this.#dialTimer);
+    this.#forgetNetwork();
+    this.#stopDialing();
     clearTimeout(this.#timer);
-    const socket = this.#leave();
-    if (socket) closeQuietly(socket);
+    this.#leave();
     this.wiring.onEvents(this.protocol.fail(error));
     this.#change({ ...this.state, connected: false, reason: error.message });
+  }
+
+  /** The machine has a network again: try at once, or see whether the connection still lives. */
+  networkUp(): void {
+    if (this.error) return;
+    if (this.#link) {
+      this.protocol.probe(this.wiring.now());
+      return this.wake();
+    }
+    this.failover.networkUp();
+    if (!this.#dialing) this.#dialLater();
   }
 
   /** The state machine has something to send: write it at the end of this turn. */
@@ -89,7 +96,7 @@ export class Connector<P, F> {
   #flush(): void {
     this.#flushing = false;
     if (this.error) return;
-    if (this.#socket) for (const frame of this.protocol.outgoing(this.wiring.now())) this.#socket.send(frame);
+    if (this.#link) for (const frame of this.protocol.outgoing(this.wiring.now())) this.#link.send(frame);
     this.#arm();
   }
 
@@ -109,98 +116,135 @@ export class Connector<P, F> {
   }
 
   #dialLater(): void {
-    if (this.error) return;
-    const attempt = this.failover.next(this.wiring.now());
-    this.#dialTimer = setTimeout(() => void this.#dial(attempt), Math.max(attempt.at - this.wiring.now(), 0));
+    this.#stopDialing();
+    const attempt = this.error ? undefined : this.failover.next(this.wiring.now());
+    if (!attempt) return;
+    const { WebSocket, token, schedule, now } = this.wiring;
+    const options = { WebSocket, token, timeoutMs: schedule.connectTimeoutMs, greeted: this.#isMoving };
+    const dial = (): void => {
+      this.#dialing = new Dialing(attempt.server, {
+        open: (server) => new Link(server, options),
+        another: (besides) => (this.error ? undefined : this.failover.another(now(), besides)),
+        failed: (server, error) => this.#openFailed(server, error),
+        patienceMs: schedule.secondDialMs,
+        done: (link) => (link ? this.#use(link) : this.#dialLater()),
+      });
+    };
+    this.#dialTimer = setTimeout(dial, Math.max(attempt.at - now(), 0));
   }
 
-  async #dial({ server }: Attempt): Promise<void> {
-    this.state = { ...this.state, connected: false, server, node: "" };
-    let token: string | undefined;
-    try {
-      token = await this.#freshToken();
-    } catch {
-      return this.#ended(BROKEN, "the token function failed");
-    }
-    if (!this.error) this.#connect(server, token);
+  #stopDialing(): void {
+    clearTimeout(this.#dialTimer);
+    this.#dialing?.cancel();
+    this.#dialing = undefined;
   }
 
-  async #freshToken(): Promise<string | undefined> {
-    const { token } = this.wiring;
-    return typeof token === "function" ? within(Promise.resolve(token()), TOKEN_TIMEOUT_MS) : token;
+  #openFailed(server: string, error: OpenFailed): void {
+    this.failover.failed(server, this.wiring.now(), error.retryAfterMs);
+    if (!this.#link) this.#change({ connected: false, server, node: "", reason: error.message });
   }
 
-  #connect(server: string, token: string | undefined): void {
-    const socket = this.#newSocket(realtimeUrl(server));
-    if (!socket) return this.#ended(BROKEN, "a WebSocket to this server is not allowed here");
-    this.#socket = socket;
+  /** A connection is open: the first, that after a break, or the one that takes over from a node that is leaving. */
+  #use(link: Link): void {
+    this.#stopDialing();
+    this.#leaveOld();
+    this.#old = this.#link;
+    this.#link = link;
+    this.#isMoving = false;
     this.#welcomedAt = undefined;
-    this.#dialTimer = setTimeout(() => this.#drop("no connection in time"), OPEN_TIMEOUT_MS);
-    socket.onopen = () => {
-      clearTimeout(this.#dialTimer);
-      this.protocol.connect(this.wiring.now(), token);
-      this.#flush();
-    };
-    socket.onmessage = (event: { data: unknown }) => this.#receive(event.data);
-    socket.onerror = () => undefined; // `close` follows
-    socket.onclose = (event: { code: number; reason: string }) => {
-      this.#leave();
-      this.#ended(event.code, event.reason);
-    };
-  }
-
-  #newSocket(url: string): Socket | undefined {
-    try {
-      return new this.wiring.WebSocket(url, [SUBPROTOCOL]);
-    } catch {
-      return undefined; // a page over https may not open ws://
+    if (this.#old) {
+      this.protocol.move(this.wiring.now(), link.token);
+      this.#leaveTimer = setTimeout(() => this.#leaveOld(), MOVE_TIMEOUT_MS);
+    } else {
+      this.protocol.connect(this.wiring.now(), link.token);
     }
+    link.start({
+      receive: (data) => this.#receive(link, data),
+      closed: (code, reason) => this.#closed(link, code, reason),
+    });
+    this.#flush();
   }
 
-  #receive(data: unknown): void {
-    if (typeof data !== "string") return this.#drop("a binary frame");
-    this.#take(this.protocol.receive([data], this.wiring.now()));
+  #receive(link: Link, data: unknown): void {
+    if (link === this.#old) {
+      if (typeof data === "string") this.#take(this.protocol.receiveOld(data, this.wiring.now()));
+    } else if (link === this.#link) {
+      if (typeof data !== "string") return this.#drop("a binary frame");
+      this.#take(this.protocol.receive([data], this.wiring.now()));
+    }
+    if (this.#old && !this.protocol.isMoving) this.#leaveOld();
     this.wake();
+  }
+
+  #closed(link: Link, code: number, reason: string): void {
+    if (link === this.#old) return this.#leaveOld();
+    if (link !== this.#link) return;
+    this.#leave();
+    this.#ended(link.server, code, reason);
   }
 
   #take(events: readonly Event<P, F>[]): void {
     for (const event of events) {
-      if (event.type === "welcomed") {
-        this.#welcomedAt = this.wiring.now();
-        this.failover.learn(event.welcome.servers, this.state.server);
-        this.#change({ connected: true, server: this.state.server, node: event.welcome.node, reason: "" });
-      } else if (event.type === "accepted") {
-        this.#tokenRefused = false;
-      }
+      if (event.type === "welcomed") this.#welcomed();
+      else if (event.type === "accepted") this.#tokenRefused = false;
+      else if (event.type === "listed") this.failover.learn(event.servers, this.state.server);
+      else if (event.type === "draining") this.#move(event.spreadMs);
     }
     this.wiring.onEvents(events);
     const last = events[events.length - 1];
     if (last?.type === "broken") this.#drop(last.reason);
   }
 
-  /** Give up a connection that is of no use: a half-open one would take minutes to close. */
+  #welcomed(): void {
+    const { node, servers, retentionMs } = this.protocol.welcome;
+    const server = this.#link?.server ?? "";
+    this.#welcomedAt = this.wiring.now();
+    this.failover.learn(servers, server);
+    if (retentionMs !== undefined && !fits(this.wiring.schedule, retentionMs)) {
+      console.warn(`headrace: messages are kept for ${retentionMs} ms, the client may be away for half of it`);
+    }
+    this.#change({ connected: true, server, node, reason: "" });
+  }
+
+  /** The node is leaving: look for another while the connection goes on. */
+  #move(spreadMs: number): void {
+    if (this.#isMoving || !this.#link) return;
+    this.#isMoving = true;
+    this.failover.drained(this.#link.server, spreadMs);
+    this.#dialLater();
+  }
+
+  #leaveOld(): void {
+    const old = this.#old;
+    if (!old) return;
+    this.#old = undefined;
+    clearTimeout(this.#leaveTimer);
+    this.protocol.leave();
+    old.abort();
+  }
+
+  /** Give up a connection that is of no use. */
   #drop(reason: string): void {
-    const socket = this.#leave();
-    if (!socket) return;
-    closeQuietly(socket);
-    this.#ended(BROKEN, reason);
+    const link = this.#link;
+    if (!link) return;
+    this.#leave();
+    this.#ended(link.server, BROKEN, reason);
   }
 
-  #leave(): Socket | undefined {
-    const socket = this.#socket;
-    this.#socket = undefined;
-    clearTimeout(this.#dialTimer);
+  #leave(): void {
+    const link = this.#link;
+    this.#leaveOld();
+    this.#link = undefined;
+    this.#isMoving = false;
     this.protocol.disconnect();
-    if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
-    return socket;
+    link?.abort();
   }
 
-  #ended(code: number, reason: string): void {
-    const { now } = this.wiring;
-    const lastedMs = this.#welcomedAt === undefined ? 0 : Math.max(now() - this.#welcomedAt, 1);
-    this.#welcomedAt = undefined;
-    this.failover.ended(this.state.server, lastedMs, code, this.protocol.welcome.spreadMs);
-    this.#change({ ...this.state, connected: false, node: "", reason: reason || `closed with ${code}` });
+  #ended(server: string, code: number, reason: string): void {
+    const now = this.wiring.now();
+    const lastedMs = this.#welcomedAt === undefined ? 0 : now - this.#welcomedAt;
+    this.failover.ended(server, now, lastedMs, this.protocol.welcome.spreadMs);
+    this.#change({ connected: false, server, node: "", reason: reason || `closed with ${code}` });
     const verdict = verdictOfClose(code);
     if (verdict === "never") this.stop(new ClientError("refused", `The server closed with ${code}: ${reason}`));
     else if (verdict === "fresh_token" && !this.#mayComeBack()) {
@@ -219,20 +263,4 @@ export class Connector<P, F> {
     this.state = state;
     this.wiring.onState(state);
   }
-}
-
-function closeQuietly(socket: Socket): void {
-  try {
-    socket.close(1000);
-  } catch {
-    // not open yet, or closed already: both are what is wanted
-  }
-}
-
-async function within<T>(promise: Promise<T>, ms: number): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new ClientError("connection_failed", "too late")), ms);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

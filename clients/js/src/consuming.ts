@@ -17,7 +17,7 @@ export const MAX_ACKS = 1000;
 /** Settlements of a client that wait for an answer. */
 export const MAX_UNANSWERED = 100_000;
 
-export type Verb = "ack" | "nack" | "extend";
+export type Verb = "ack" | "nack" | "release" | "extend";
 
 /** `argument`: milliseconds of a nack's delay, seconds of an extended lease. */
 export interface Settling {
@@ -41,6 +41,8 @@ interface Consuming {
   /** The id of the attach that counts. */
   request: number;
   retryAt: number | undefined;
+  /** Whether deliveries of the connection that is being left count. */
+  overlaps: boolean;
 }
 
 export class Consumings {
@@ -52,12 +54,14 @@ export class Consumings {
   #ready: Settlement[] = [];
   #held: Settlement[] = [];
   #holdUntil: number | undefined;
+  /** Requests on the connection that is being left. */
+  #old = new Set<number>();
 
   constructor(private readonly requests: Requests) {}
 
-  /** Whether an answer is waited for. */
-  get areOwed(): boolean {
-    return this.#asked.size + this.#onTheWay.size > 0;
+  /** Whether the connection that is being left is still listened to. */
+  get areMoving(): boolean {
+    return [...this.#consumed.values()].some(({ overlaps }) => overlaps) || [...this.#old].some((id) => this.#onTheWay.has(id));
   }
 
   /** Settlements without an answer, sent or queued. */
@@ -70,7 +74,7 @@ export class Consumings {
     if (this.#consumed.has(subscription)) {
       throw new CallerError("already_subscribed", "This client consumes that subscription already.");
     }
-    const consuming: Consuming = { subscription, window, phase: "idle", request: -1, retryAt: undefined };
+    const consuming: Consuming = { subscription, window, phase: "idle", request: -1, retryAt: undefined, overlaps: false };
     this.#consumed.set(subscription, consuming);
     this.#ask(consuming);
   }
@@ -102,10 +106,31 @@ export class Consumings {
   drop(): void {
     this.#asked.clear();
     this.#onTheWay.clear();
+    this.#old.clear();
     for (const consuming of this.#consumed.values()) {
       consuming.phase = "idle";
       consuming.retryAt = undefined;
+      consuming.overlaps = false;
     }
+  }
+
+  /** Another connection takes over: attach there. What is on its way here is answered here. */
+  move(): void {
+    this.#asked.clear();
+    this.#old = new Set(this.#onTheWay.keys());
+    for (const consuming of this.#consumed.values()) {
+      consuming.overlaps = consuming.phase === "live";
+      consuming.phase = "idle";
+      consuming.retryAt = undefined;
+      this.#ask(consuming);
+    }
+  }
+
+  /** The connection that was being left is gone: what it did not answer is sent again. */
+  leave(): void {
+    for (const id of this.#old) this.#ready.push(...(this.#taken(id) ?? []));
+    this.#old.clear();
+    for (const consuming of this.#consumed.values()) consuming.overlaps = false;
   }
 
   #ask(consuming: Consuming): void {
@@ -146,12 +171,15 @@ export class Consumings {
     this.#asked.delete(id);
     if (consuming?.request !== id || consuming.phase !== "asked") return [];
     consuming.phase = "live";
+    consuming.overlaps = false;
     return [{ type: "attached", attached: frames.readAttached(frame) }];
   }
 
-  receiveDelivery(frame: frames.Frame): ConsumingEvent[] {
+  /** `leaving`: it came over the connection that is being left. */
+  receiveDelivery(frame: frames.Frame, { leaving } = { leaving: false }): ConsumingEvent[] {
     const subscription = frames.readSubscription(frame);
-    if (this.#consumed.get(subscription)?.phase !== "live") return []; // the lease ends by itself
+    const consuming = this.#consumed.get(subscription);
+    if (!consuming || !(leaving || consuming.phase === "live")) return []; // the lease ends by itself
     return [{ type: "delivered", subscription, leases: frames.readDeliveries(frame) }];
   }
 

@@ -1,6 +1,7 @@
 /** What a client's state machine has to say to its shell. */
 
 import type { HeadraceError } from "./errors.js";
+import type { Server } from "./failover.js";
 import type { Welcome } from "./frames.js";
 import type { Attached, Gap, Lease, Message, Published, Started } from "./messages.js";
 import type { Since } from "./positions.js";
@@ -16,6 +17,8 @@ export type ConsumingEvent =
 export type Event<P, F> =
   | ConsumingEvent
   | { readonly type: "welcomed"; readonly welcome: Welcome }
+  | { readonly type: "listed"; readonly servers: readonly Server[] }
+  | { readonly type: "draining"; readonly spreadMs: number }
   | { readonly type: "accepted" } // the token, by the server's `ok`
   | { readonly type: "answered"; readonly handle: P; readonly result: Published | HeadraceError }
   | { readonly type: "arrived"; readonly handle: F; readonly item: Message | Gap; readonly resume: Since }

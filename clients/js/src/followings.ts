@@ -26,9 +26,21 @@ export class Followings<P, F> {
     return new Map([...this.#followed].map(([topic, { following }]) => [topic, following.resume]));
   }
 
-  /** Whether an answer is waited for. */
-  get areOwed(): boolean {
-    return this.#asked.size > 0;
+  /** Whether the connection that is being left is still listened to. */
+  get areMoving(): boolean {
+    return [...this.#followed.values()].some(({ following }) => following.overlaps);
+  }
+
+  /** Another connection takes over: ask there for everything, and listen here until it is answered. */
+  move(): void {
+    this.#asked.clear();
+    for (const { following } of this.#followed.values()) following.move();
+    this.restart();
+  }
+
+  /** The connection that was being left is gone. */
+  leave(): void {
+    for (const { following } of this.#followed.values()) following.overlaps = false;
   }
 
   /** A connection begins: ask again for everything. */
@@ -81,11 +93,11 @@ export class Followings<P, F> {
     this.requests.send({ op: "subscribe", id, topic: following.topic, since: following.resume });
   }
 
-  receiveMessage(frame: frames.Frame, events: Event<P, F>[]): void {
+  receiveMessage(frame: frames.Frame, events: Event<P, F>[], from = { leaving: false }): void {
     const followed = this.#followed.get(frames.readTopic(frame));
     if (!followed) return;
     const message = frames.readMessage(frame);
-    if (followed.following.receiveMessage(message)) {
+    if (followed.following.receiveMessage(message, from)) {
       events.push({ type: "arrived", handle: followed.handle, item: message, resume: message.position });
     }
   }
@@ -97,16 +109,24 @@ export class Followings<P, F> {
     if (!followed || followed.following.request !== id || followed.following.phase !== "asked") return;
     const { following, handle } = followed;
     const started = frames.readStarted(frame);
+    if (following.hasOutrun(started)) return this.#askAnew(following);
     const gap = following.receiveSubscribed(started, frames.readMissing(frame));
     events.push({ type: "started", handle, started });
     if (gap) events.push({ type: "arrived", handle, item: gap, resume: following.resume });
   }
 
-  receiveGap(frame: frames.Frame, events: Event<P, F>[]): void {
+  /** The place is in another stretch of history by now: the answer to the earlier one is of no use. */
+  #askAnew(following: Following): void {
+    this.requests.send({ op: "unsubscribe", topic: following.topic });
+    following.drop();
+    this.#ask(following);
+  }
+
+  receiveGap(frame: frames.Frame, events: Event<P, F>[], from = { leaving: false }): void {
     const followed = this.#followed.get(frames.readTopic(frame));
     if (!followed) return;
     const { following, handle } = followed;
-    const gap = following.receiveGap(frames.readRecovery(frame), frames.readMissing(frame));
+    const gap = following.receiveGap(frames.readRecovery(frame), frames.readMissing(frame), from);
     if (gap) events.push({ type: "arrived", handle, item: gap, resume: following.resume });
   }
 

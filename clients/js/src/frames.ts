@@ -1,6 +1,7 @@
 /** Reading server frames, strictly: a malformed one throws `bad_frame`. Pure. */
 
 import { badFrame, errorOf, type HeadraceError } from "./errors.js";
+import type { Server } from "./failover.js";
 import { type Attached, decodeBase64, type Lease, Message, type Published, type Started } from "./messages.js";
 import type { Position, Range, Recovery } from "./positions.js";
 
@@ -11,23 +12,26 @@ const MAX_MISSING = 10_000;
 
 const RECOVERIES: ReadonlySet<unknown> = new Set(["complete", "none", "trimmed", "rolled_back", "lost"]);
 
-/** What the node said of itself. `servers` are base URLs, times are milliseconds. */
+/** What the node said of itself; undefined is what it did not say. Times are milliseconds. */
 export interface Welcome {
   readonly node: string;
-  readonly servers: readonly string[];
+  readonly servers: readonly Server[];
   readonly pingMs: number;
-  readonly spreadMs: number;
+  readonly spreadMs: number | undefined;
   readonly frameBytes: number;
   readonly inFlight: number;
+  /** How long messages are kept at least. */
+  readonly retentionMs: number | undefined;
 }
 
 export const DEFAULT_WELCOME: Welcome = {
   node: "",
   servers: [],
   pingMs: 25_000,
-  spreadMs: 0,
+  spreadMs: undefined,
   frameBytes: 2_200_000,
   inFlight: 1024,
+  retentionMs: undefined,
 };
 
 export function readFrame(text: string): Frame {
@@ -44,12 +48,26 @@ export function readWelcome(frame: Frame): Welcome {
   const limits = asMap(frame["limits"] ?? {});
   return {
     node: asText(frame["node"] ?? ""),
-    servers: asList(frame["servers"] ?? []).map((entry) => asText(asMap(entry)["url"])),
+    servers: readServers(frame),
     pingMs: asInteger(frame["ping_ms"] ?? DEFAULT_WELCOME.pingMs, 1),
-    spreadMs: asInteger(frame["spread_ms"] ?? 0, 0),
+    spreadMs: readSpread(frame),
     frameBytes: asInteger(limits["frame_bytes"] ?? DEFAULT_WELCOME.frameBytes, 1),
     inFlight: asInteger(limits["in_flight"] ?? DEFAULT_WELCOME.inFlight, 1),
+    retentionMs: asOptional(limits["retention_ms"]),
   };
+}
+
+export function readServers(frame: Frame): Server[] {
+  const entries = asList(frame["servers"] ?? []).map(asMap);
+  return entries.map((entry) => ({ url: asText(entry["url"]), weight: asInteger(entry["weight"] ?? 1, 0) }));
+}
+
+export function readSpread(frame: Frame): number | undefined {
+  return asOptional(frame["spread_ms"]);
+}
+
+function asOptional(value: unknown): number | undefined {
+  return value === undefined || value === null ? undefined : asInteger(value, 0);
 }
 
 export function readMessage(frame: Frame): Message {
@@ -89,9 +107,8 @@ export function readPublished(frame: Frame): Published {
 }
 
 export function readError(frame: Frame): HeadraceError {
-  const retry = frame["retry_ms"];
   const reason = asText(frame["reason"] ?? "");
-  return errorOf(asText(frame["code"]), reason, retry === undefined ? undefined : asInteger(retry, 0));
+  return errorOf(asText(frame["code"]), reason, asOptional(frame["retry_ms"]));
 }
 
 export function readSubscription(frame: Frame): string {

@@ -14,7 +14,8 @@ declare module "node:http" {
   interface Answer {
     statusCode?: number;
     headers: Record<string, string | undefined>;
-    resume(): void;
+    on(event: "data", listener: (data: Uint8Array) => void): void;
+    on(event: "end", listener: () => void): void;
   }
   interface Outgoing {
     on(event: "upgrade", listener: (answer: Answer, socket: NodeSocket, head: Uint8Array) => void): void;

@@ -4,13 +4,16 @@
  */
 
 import { createHash, randomBytes } from "node:crypto";
-import { request as requestHttp, type NodeSocket, type Outgoing } from "node:http";
+import { type Answer, request as requestHttp, type NodeSocket, type Outgoing } from "node:http";
 import { request as requestHttps } from "node:https";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; // RFC 6455 1.3
 
 /** One inbound message: a message of the server's default bound fits several times. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+/** The body of a refusal is a sentence; of a longer one nothing is kept. */
+const MAX_REFUSAL_BYTES = 16 * 1024;
 
 /** For the other side's close frame. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -46,7 +49,7 @@ export class NodeWebSocket {
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
   #closing = false;
   #over = false;
-  #close = { code: 1006, reason: "" };
+  #close: { code: number; reason: string; retryAfterMs?: number } = { code: 1006, reason: "" };
 
   constructor(url: string, protocols: readonly string[]) {
     const key = toBase64(randomBytes(16));
@@ -64,12 +67,22 @@ export class NodeWebSocket {
       if (accepted && protocols.includes(answer.headers["sec-websocket-protocol"] ?? "")) this.#opened(socket, head);
       else this.#ended(socket, "not this protocol");
     });
-    this.#request.on("response", (answer) => {
-      answer.resume();
-      this.#ended(undefined, `HTTP ${answer.statusCode}`);
-    });
+    this.#request.on("response", (answer) => this.#refused(answer));
     this.#request.on("error", (error) => this.#ended(undefined, error.message));
     this.#request.end();
+  }
+
+  #refused(answer: Answer): void {
+    const parts: Uint8Array[] = [];
+    let bytes = 0;
+    answer.on("data", (part) => {
+      bytes += part.length;
+      if (bytes <= MAX_REFUSAL_BYTES) parts.push(part);
+    });
+    answer.on("end", () => {
+      this.#close.retryAfterMs = retryAfterMs(answer.headers["retry-after"], joined(parts));
+      this.#ended(undefined, `HTTP ${answer.statusCode}`);
+    });
   }
 
   #opened(socket: NodeSocket, head: Uint8Array): void {
@@ -139,7 +152,7 @@ export class NodeWebSocket {
     this.#over = this.#closing = true;
     clearTimeout(this.#closeTimer);
     if (!this.#socket) this.#request.destroy();
-    this.onclose?.({ code: this.#close.code, reason: this.#close.reason || reason });
+    this.onclose?.({ ...this.#close, reason: this.#close.reason || reason });
   }
 }
 
@@ -209,6 +222,17 @@ function decodeText(bytes: Uint8Array): string {
   } catch {
     throw new Violation(1007);
   }
+}
+
+/** When to come back: exactly, where the body of a refusal says so, else in whole seconds; 0 for nothing said. */
+export function retryAfterMs(header: string | undefined, body: Uint8Array): number {
+  try {
+    const { retry_ms: exact } = JSON.parse(new TextDecoder().decode(body)).error;
+    if (Number.isSafeInteger(exact) && exact >= 0) return exact;
+  } catch {
+    // no such body: the header says it
+  }
+  return header !== undefined && /^\d{1,8}$/.test(header) ? Number(header) * 1000 : 0;
 }
 
 function toBase64(bytes: Uint8Array): string {

@@ -21,13 +21,7 @@ import { idOf, NO_ID, Requests } from "./requests.js";
 export const MAX_PENDING = 10_000;
 
 /** Their frames' bytes; one larger publish goes alone. */
-export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
-
-/** How long a node may be silent after a ping, or before its welcome, until the connection counts as dead. */
-export const PONG_MS = 10_000;
-
-/** Silence after which a node that owes an answer is pinged, sooner than an idle one. */
-export const IMPATIENT_PING_MS = 5_000;
+export const MAX_PENDING_BYTES = 8 * 1024 * 1024;
 
 export interface PublishOptions {
   readonly attributes?: Readonly<Record<string, string>> | undefined;
@@ -46,12 +40,19 @@ export class Protocol<P, F> {
   #welcomed = false;
   #heardAt = 0;
   #pingedAt: number | undefined;
+  readonly #pongMs: number;
 
+  /**
+   * A connection that brings nothing for `halfOpenMs` is dead. After half of it the node is pinged: anything counts as
+   * an answer.
+   */
   constructor(
     private readonly publisher: string,
     client: string,
+    halfOpenMs = 10_000,
   ) {
     this.#greeting = new Greeting(this.#requests, client);
+    this.#pongMs = halfOpenMs / 2;
   }
 
   /** Publishes without an answer, sent or queued. */
@@ -71,14 +72,36 @@ export class Protocol<P, F> {
 
   /** A socket is open: say who we are, ask again for everything followed, send the unanswered again. */
   connect(now: number, token?: string): void {
+    this.#begin(now, token);
+    this.#followings.restart();
+    this.consumings.restart();
+  }
+
+  /** A socket to another node is open: as `connect`, while what the old one still brings counts (`receiveOld`). */
+  move(now: number, token?: string): void {
+    this.#begin(now, token);
+    this.#followings.move();
+    this.consumings.move();
+  }
+
+  /** Whether the old connection is still of use. */
+  get isMoving(): boolean {
+    return this.#greeting.isOpen || this.#followings.areMoving || this.consumings.areMoving;
+  }
+
+  /** The old connection is gone, or no longer waited for. */
+  leave(): void {
+    this.#followings.leave();
+    this.consumings.leave();
+  }
+
+  #begin(now: number, token: string | undefined): void {
     this.#welcomed = false;
     this.#heardAt = now;
     this.#pingedAt = undefined;
     this.#requests.open();
     this.#greeting.begin(now, token);
     this.#outbox.restart();
-    this.#followings.restart();
-    this.consumings.restart();
   }
 
   /** The socket is gone: nothing that it still says counts. */
@@ -153,6 +176,28 @@ export class Protocol<P, F> {
     return events;
   }
 
+  /** Take what the connection that is being left still brings. What makes no sense ends the listening. */
+  receiveOld(text: string, now: number): Event<P, F>[] {
+    const events: Event<P, F>[] = [];
+    try {
+      this.#receiveOld(frames.readFrame(text), now, events);
+    } catch (error) {
+      if (!(error instanceof ClientError)) throw error;
+      this.leave();
+    }
+    return events;
+  }
+
+  #receiveOld(frame: frames.Frame, now: number, events: Event<P, F>[]): void {
+    const from = { leaving: true };
+    if (frame["op"] === "message") this.#followings.receiveMessage(frame, events, from);
+    else if (frame["op"] === "gap") this.#followings.receiveGap(frame, events, from);
+    else if (frame["op"] === "published") this.#receivePublished(frame, now, events);
+    else if (frame["op"] === "delivery") events.push(...this.consumings.receiveDelivery(frame, from));
+    else if (frame["op"] === "settled") events.push(...this.consumings.receiveSettled(frame));
+    // the new connection says the rest
+  }
+
   #receive(frame: frames.Frame, now: number, events: Event<P, F>[]): void {
     switch (frame["op"]) {
       case "message":
@@ -181,9 +226,19 @@ export class Protocol<P, F> {
         this.welcome = frames.readWelcome(frame);
         events.push({ type: "welcomed", welcome: this.welcome });
         return;
+      case "servers":
+      case "drain":
+        return this.#receiveAdvice(frame, events);
       default: // pong, and what later servers may say
         return;
     }
+  }
+
+  #receiveAdvice(frame: frames.Frame, events: Event<P, F>[]): void {
+    const [servers, spreadMs] = [frames.readServers(frame), frames.readSpread(frame)];
+    events.push({ type: "listed", servers });
+    if (frame["op"] === "drain") events.push({ type: "draining", spreadMs: spreadMs ?? 0 });
+    else this.welcome = { ...this.welcome, servers, spreadMs };
   }
 
   #receivePublished(frame: frames.Frame, now: number, events: Event<P, F>[]): void {
@@ -226,19 +281,21 @@ export class Protocol<P, F> {
   }
 
   #watch(now: number): string | undefined {
-    if (this.#pingedAt !== undefined) return now - this.#pingedAt >= PONG_MS ? "no answer to a ping" : undefined;
-    if (!this.#welcomed) return now - this.#heardAt >= PONG_MS ? "no welcome" : undefined;
-    if (now - this.#heardAt >= this.#patience()) {
-      this.#pingedAt = now;
-      this.#requests.send({ op: "ping" });
-    }
+    if (this.#pingedAt !== undefined) return now - this.#pingedAt >= this.#pongMs ? "no answer to a ping" : undefined;
+    if (!this.#welcomed) return now - this.#heardAt >= this.#pongMs ? "no welcome" : undefined;
+    if (now - this.#heardAt >= this.#patience()) this.probe(now);
     return undefined;
   }
 
+  /** Ask the node for a sign of life, now. */
+  probe(now: number): void {
+    if (this.#pingedAt !== undefined) return;
+    this.#pingedAt = now;
+    this.#requests.send({ op: "ping" });
+  }
+
   #patience(): number {
-    const { pingMs } = this.welcome;
-    const owed = this.unanswered > 0 || this.#followings.areOwed || this.consumings.areOwed;
-    return owed ? Math.min(pingMs, IMPATIENT_PING_MS) : pingMs;
+    return Math.min(this.welcome.pingMs, this.#pongMs);
   }
 
   /** When `poll` has something to do, in monotonic milliseconds. */
@@ -250,8 +307,8 @@ export class Protocol<P, F> {
   }
 
   #watchDue(): number {
-    if (this.#pingedAt !== undefined) return this.#pingedAt + PONG_MS;
-    return this.#heardAt + (this.#welcomed ? this.#patience() : PONG_MS);
+    if (this.#pingedAt !== undefined) return this.#pingedAt + this.#pongMs;
+    return this.#heardAt + (this.#welcomed ? this.#patience() : this.#pongMs);
   }
 
   /** The client is over: everything that is asked for or unanswered ends with `error`. */

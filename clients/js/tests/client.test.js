@@ -6,6 +6,8 @@ import { Client } from "../dist/node.js";
 import { ScriptedNode, until } from "./scripted-node.js";
 
 const LINES = "default/lines";
+/** Nobody waits for seconds here. */
+const QUICK = { baseMs: 100, capMs: 1_000, leastFirstMs: 10 };
 let node;
 let clients;
 
@@ -21,7 +23,7 @@ afterEach(async () => {
 });
 
 function connect(options, servers = node.url) {
-  const client = new Client(servers, options);
+  const client = new Client(servers, { schedule: QUICK, ...options });
   clients.push(client);
   return client;
 }

@@ -12,7 +12,7 @@ let client;
 beforeEach(async () => {
   node = new ScriptedNode();
   await node.start();
-  client = new Client(node.url);
+  client = new Client(node.url, { schedule: { baseMs: 100, capMs: 1_000 } });
 });
 
 afterEach(async () => {

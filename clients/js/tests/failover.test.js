@@ -1,52 +1,60 @@
-/** Which server next, and when. */
+/** The policy against protocol/failover-vectors.json, which the Python client's tests read too. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { checkedServer, Failover, realtimeUrl } from "../dist/failover.js";
+import { checkedServer, Failover, fits, realtimeUrl, SCHEDULE } from "../dist/failover.js";
 
-test("every server is tried before any is tried again, and the failed one comes last", () => {
-  const failover = new Failover(["http://a", "http://b/", "http://c"], () => 0.5);
-  const round = [failover.next(0), failover.next(0), failover.next(0)].map((attempt) => attempt.server);
-  assert.deepEqual([...round].sort(), ["http://a", "http://b", "http://c"]);
-  failover.ended("http://a", 10_000, 1006, 0);
-  const next = [failover.next(0), failover.next(0), failover.next(0)].map((attempt) => attempt.server);
-  assert.equal(next[2], "http://a");
-});
+const vectors = JSON.parse(readFileSync(new URL("../../../protocol/failover-vectors.json", import.meta.url), "utf8"));
 
-test("the first try after a break is at once, later ones wait longer and longer up to five seconds", () => {
-  const failover = new Failover(["http://a"], () => 1);
-  failover.ended("http://a", 10_000, 1006, 0);
-  const delays = [];
-  for (let attempt = 0; attempt < 9; attempt += 1) {
-    delays.push(failover.next(0).at);
-    failover.ended("http://a", 0, 1006, 0);
-  }
-  assert.deepEqual(delays, [0, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
-});
+function scheduleOf(given = {}) {
+  const named = { base: "baseMs", cap: "capMs", least_first: "leastFirstMs", half_open: "halfOpenMs", connect_timeout: "connectTimeoutMs" };
+  return { ...SCHEDULE, ...Object.fromEntries(Object.entries(given).map(([name, value]) => [named[name], value])) };
+}
 
-test("a restart spreads its clients over the time that the node asked for", () => {
-  const failover = new Failover(["http://a"], () => 0.5);
-  failover.ended("http://a", 10_000, 1012, 8_000);
-  assert.equal(failover.next(0).at, 4_000);
-  failover.ended("http://a", 10_000, 1006, 8_000);
-  assert.equal(failover.next(0).at, 500);
-});
+function take(failover, step) {
+  const { do: verb, now, server, besides } = step;
+  if (verb === "next") {
+    const attempt = failover.next(now);
+    assert.equal(attempt?.server, server ?? undefined);
+    if (attempt) assert.ok(Math.abs(attempt.at - step.at) < 1e-6, `${attempt.at} is not ${step.at}`);
+  } else if (verb === "another") assert.equal(failover.another(now, besides), server ?? undefined);
+  else if (verb === "failed") failover.failed(server, now, step.retry_after);
+  else if (verb === "ended") failover.ended(server, now, step.lasted, step.spread ?? undefined);
+  else if (verb === "learn") failover.learn(step.servers, server);
+  else if (verb === "drained") failover.drained(server, step.spread);
+  else if (verb === "refused") failover.refused(server);
+  else if (verb === "network_up") failover.networkUp();
+  else assert.fail(verb);
+}
 
-test("a connection that does not hold counts as a failure", () => {
-  const failover = new Failover(["http://a"], () => 1);
-  failover.ended("http://a", 100, 4000, 0);
-  assert.equal(failover.next(0).at, 200);
-});
+for (const { name, servers, draws, schedule, steps, known } of vectors.scenarios) {
+  test(`scenario: ${name}`, () => {
+    const left = [...draws];
+    const failover = new Failover(servers, () => left.shift(), scheduleOf(schedule));
+    for (const step of steps) take(failover, step);
+    assert.deepEqual(failover.servers, known);
+    assert.deepEqual(left, []);
+  });
+}
 
-test("servers of a welcome are taken over, unencrypted ones never from an encrypted node", () => {
-  const failover = new Failover(["https://a"], () => 0);
-  failover.learn(["http://b", "https://c/", "nonsense", "https://user:pw@d"], "https://a");
-  assert.deepEqual(failover.servers, ["https://a", "https://c"]);
-  failover.learn([], "https://a");
-  assert.equal(failover.servers.length, 2);
+test("a log must outlast an absence twice", () => {
+  for (const { schedule, retention, fits: expected } of vectors.fits) assert.equal(fits(scheduleOf(schedule), retention), expected);
 });
 
 test("a server is a base URL without a secret", () => {
+  for (const url of vectors.urls) assert.equal(checkedServer(url), url.replace(/\/$/, ""));
+  for (const url of vectors.invalid_urls) assert.throws(() => checkedServer(url), RangeError, url);
   assert.equal(realtimeUrl(checkedServer("https://a:1/x/")), "wss://a:1/x/v1/realtime");
-  for (const url of ["", "ftp://a", "http://u:p@a", "http://a?token=x", "http://a#x"]) assert.throws(() => checkedServer(url), RangeError);
+});
+
+test("what is no list of servers is refused", () => {
+  for (const weight of [-1, NaN, Infinity]) assert.throws(() => new Failover([{ url: "http://a", weight }], Math.random), RangeError);
+  assert.throws(() => new Failover([], Math.random), RangeError);
+});
+
+test("a list is taken in part only", () => {
+  const failover = new Failover(["http://a"], Math.random);
+  failover.learn(Array.from({ length: 1000 }, (_, index) => ({ url: `http://${index}.example`, weight: 1 })), "http://a");
+  assert.equal(failover.servers.length, 101);
 });

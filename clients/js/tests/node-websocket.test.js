@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FrameParser, maskedFrame } from "../dist/node-websocket.js";
+import { FrameParser, maskedFrame, retryAfterMs } from "../dist/node-websocket.js";
 
 const server = (first, size, ...rest) => Uint8Array.from([first, size, ...rest]);
 
@@ -25,4 +25,12 @@ test("what a client sends is masked, with the length in its shortest form", () =
   assert.deepEqual([...maskedFrame(1, Uint8Array.of(1, 1, 1, 1, 1), mask)], [0x81, 0x85, 1, 2, 3, 4, 0, 3, 2, 5, 0]);
   assert.deepEqual([...maskedFrame(1, new Uint8Array(126), mask).subarray(0, 4)], [0x81, 0xfe, 0, 126]);
   assert.deepEqual([...maskedFrame(1, new Uint8Array(65_536), mask).subarray(0, 10)], [0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]);
+});
+
+test("a refusal says when to come back, exactly in its body", () => {
+  const body = (value) => new TextEncoder().encode(JSON.stringify(value));
+  assert.equal(retryAfterMs("7", body({ error: { retry_ms: 6_100 } })), 6_100);
+  for (const other of [{ error: {} }, { error: { retry_ms: "6" } }, [], null]) assert.equal(retryAfterMs("7", body(other)), 7_000);
+  assert.equal(retryAfterMs("soon", body({})), 0);
+  assert.equal(retryAfterMs(undefined, new Uint8Array(0)), 0);
 });

@@ -9,12 +9,24 @@ test("an idle node is pinged, and given up when it stays silent", () => {
   protocol.connect(0);
   protocol.receive(['{"op":"welcome","ping_ms":20000}'], 1_000);
   protocol.outgoing(0);
-  assert.equal(protocol.nextDue(1_000), 21_000);
-  assert.deepEqual(protocol.poll(20_999), []);
-  protocol.poll(21_000);
+  assert.equal(protocol.nextDue(1_000), 6_000);
+  assert.deepEqual(protocol.poll(5_999), []);
+  protocol.poll(6_000);
   assert.deepEqual(protocol.outgoing(0), ['{"op":"ping"}']);
-  assert.deepEqual(protocol.poll(30_999), []);
-  assert.equal(protocol.poll(31_000)[0].type, "broken");
+  assert.deepEqual(protocol.poll(10_999), []);
+  assert.equal(protocol.poll(11_000)[0].type, "broken");
+});
+
+test("a probe asks at once, and once; a node may want pings sooner", () => {
+  const protocol = new Protocol("p", "t");
+  protocol.connect(0);
+  protocol.receive(['{"op":"welcome","ping_ms":2000}'], 0);
+  protocol.outgoing(0);
+  assert.equal(protocol.nextDue(0), 2_000);
+  protocol.probe(1_000);
+  protocol.probe(1_500);
+  assert.deepEqual(protocol.outgoing(0), ['{"op":"ping"}']);
+  assert.equal(protocol.poll(6_000)[0].type, "broken");
 });
 
 test("a subscribe that the log cannot answer yet is sent again with the same place", () => {
@@ -48,4 +60,91 @@ test("frames that were under way when a topic was put aside are dropped, and com
   assert.equal(message(3).length, 0);
   subscribed(3);
   assert.deepEqual([message(2).length, message(3).length], [1, 1]);
+});
+
+/** A client that follows p/t from (7, 4) on. */
+function followed() {
+  const protocol = new Protocol("p", "t");
+  protocol.connect(0);
+  protocol.follow("p/t", "earliest", "handle");
+  place(protocol, sent(protocol).at(-1).id);
+  return protocol;
+}
+
+const sent = (protocol) => protocol.outgoing(0).map((text) => JSON.parse(text));
+const tell = (protocol, frame) => protocol.receive([JSON.stringify(frame)], 0);
+const tellOld = (protocol, frame) => protocol.receiveOld(JSON.stringify(frame), 0);
+const message = (offset, epoch = 7) => ({ op: "message", topic: "p/t", epoch, offset, time: 1, text: "x" });
+
+function place(protocol, id) {
+  const after = { epoch: 7, offset: 4 };
+  return tell(protocol, { op: "subscribed", id, topic: "p/t", ...after, after, recovery: "complete" });
+}
+
+test("a move asks there and listens here until it is answered", () => {
+  const protocol = followed();
+  protocol.move(1_000);
+  const [, ask] = sent(protocol);
+  assert.deepEqual(ask.since, { epoch: 7, offset: 4 });
+  assert.equal([5, 6].flatMap((offset) => tellOld(protocol, message(offset))).length, 2);
+  assert.ok(protocol.isMoving);
+  place(protocol, ask.id);
+  assert.ok(!protocol.isMoving);
+  assert.deepEqual(tellOld(protocol, message(7)), []);
+  const offsets = [5, 6, 7, 8].flatMap((offset) => tell(protocol, message(offset))).map((event) => event.item.position.offset);
+  assert.deepEqual(offsets, [7, 8]);
+});
+
+test("a move across an epoch asks again", () => {
+  const protocol = followed();
+  protocol.move(1_000);
+  const [, ask] = sent(protocol);
+  tellOld(protocol, message(5, 8));
+  assert.deepEqual(place(protocol, ask.id), []);
+  const [unsubscribe, again] = sent(protocol);
+  assert.deepEqual([unsubscribe.op, again.since], ["unsubscribe", { epoch: 8, offset: 5 }]);
+});
+
+test("with a token the old node is listened to until the new one has accepted it", () => {
+  const protocol = new Protocol("p", "t");
+  protocol.connect(0);
+  protocol.move(0, "s3cret");
+  const [hello] = sent(protocol);
+  assert.ok(protocol.isMoving);
+  tell(protocol, { op: "ok", id: hello.id });
+  assert.ok(!protocol.isMoving);
+});
+
+test("publishes in flight go to the new node, and the old one may answer them", () => {
+  const protocol = new Protocol("p", "t");
+  protocol.connect(0);
+  const id = protocol.publish("p/t", { text: "x" }, {}, "handle", 1e9);
+  const before = sent(protocol).slice(1);
+  protocol.move(1_000);
+  assert.deepEqual(sent(protocol).slice(1), before);
+  assert.deepEqual(tellOld(protocol, { op: "error", id, code: "unavailable", reason: "leaving" }), []);
+  const answer = { op: "published", id, epoch: 7, offset: 5, time: 1 };
+  assert.equal(tellOld(protocol, answer)[0].type, "answered");
+  assert.deepEqual(tell(protocol, answer), []);
+});
+
+test("what makes no sense from the old node ends the listening", () => {
+  const protocol = followed();
+  protocol.move(1_000);
+  assert.deepEqual(tellOld(protocol, { op: "gap", topic: 7 }), []);
+  assert.ok(!protocol.isMoving);
+});
+
+test("settlements on their way are answered by the old node, or sent again when it is gone", () => {
+  const protocol = new Protocol("p", "t");
+  protocol.connect(0);
+  const tickets = ["1", "2"].map((ack) => protocol.consumings.settle({ verb: ack === "1" ? "ack" : "nack", subscription: "p/s", ack }, 1e9));
+  const [, ack] = sent(protocol);
+  protocol.move(1_000);
+  assert.equal(sent(protocol).length, 1);
+  const settled = { op: "settled", id: ack.id, subscription: "p/s", refused: [] };
+  assert.deepEqual(tellOld(protocol, settled), [{ type: "settled", ticket: tickets[0], error: undefined }]);
+  assert.ok(protocol.isMoving);
+  protocol.leave();
+  assert.deepEqual(sent(protocol).map(({ op, acks }) => [op, acks]), [["nack", ["2"]]]);
 });

@@ -16,6 +16,13 @@ export class ScriptedNode {
   mute = false;
   port = 0;
   pingMs = 25_000;
+  name = "scripted";
+  servers = [];
+  /** An HTTP status and body, for those who come now. */
+  refusal = undefined;
+  refusals = 0;
+  /** Says no welcome and answers nothing. */
+  silent = false;
 
   get url() {
     return `http://127.0.0.1:${this.port}`;
@@ -49,6 +56,13 @@ export class ScriptedNode {
     for (const connection of this.connections) connection.send(frame);
   }
 
+  /** Ask every client to go elsewhere, and turn new ones away. */
+  drain(...others) {
+    this.refusal = { status: 503, body: {} };
+    const servers = others.map(({ url }) => ({ url, weight: 1 }));
+    this.say({ op: "drain", deadline_ms: 10_000, spread_ms: 0, servers });
+  }
+
   ops(op) {
     return this.received.filter((frame) => frame.op === op);
   }
@@ -61,7 +75,15 @@ export class ScriptedNode {
     for (const connection of this.connections) connection.close(code);
   }
 
+  #refuse(socket, { status, body }) {
+    const text = JSON.stringify(body);
+    this.refusals += 1;
+    socket.end(`HTTP/1.1 ${status} No\r\nConnection: close\r\nContent-Length: ${text.length}\r\n\r\n${text}`);
+  }
+
   #accept(request, socket) {
+    socket.on("error", () => undefined);
+    if (this.refusal) return this.#refuse(socket, this.refusal);
     const accept = createHash("sha1")
       .update(request.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
       .digest("base64");
@@ -71,13 +93,13 @@ export class ScriptedNode {
     );
     const connection = new Connection(socket, (frame) => this.#receive(connection, frame));
     this.connections.add(connection);
-    socket.on("error", () => undefined);
     socket.on("close", () => {
       this.connections.delete(connection);
       for (const topic of this.topics.values()) topic.followers.delete(connection);
     });
     const limits = { message_bytes: 1_500_000, frame_bytes: 2_200_000, subscriptions: 1000, in_flight: 1024 };
-    connection.send({ op: "welcome", node: "scripted", servers: [], ping_ms: this.pingMs, spread_ms: 0, limits });
+    if (this.silent) return;
+    connection.send({ op: "welcome", node: this.name, servers: this.servers, ping_ms: this.pingMs, spread_ms: 0, limits });
   }
 
   #receive(connection, frame) {
@@ -175,6 +197,7 @@ class Connection {
     const mask = buffer.subarray(start, start + 4);
     const body = Buffer.from(buffer.subarray(start + 4, start + 4 + size)).map((byte, index) => byte ^ mask[index & 3]);
     this.#buffer = buffer.subarray(start + 4 + size);
+    if ((buffer[0] & 0x0f) === 8) this.socket.end();
     return (buffer[0] & 0x0f) === 1 ? body.toString() : "";
   }
 }

@@ -84,11 +84,6 @@ class Consumings:
         """Requests on the connection that is being left."""
 
     @property
-    def are_owed(self) -> bool:
-        """Whether an answer is waited for."""
-        return bool(self._asked or self._on_the_way)
-
-    @property
     def are_moving(self) -> bool:
         """Whether the connection that is being left is still listened to."""
         overlaps = any(consuming.overlaps for consuming in self._consumed.values())

@@ -29,11 +29,6 @@ class Followings(Generic[P, F]):
         return {topic: following.resume for topic, (following, _) in self._followed.items()}
 
     @property
-    def are_owed(self) -> bool:
-        """Whether an answer is waited for."""
-        return bool(self._asked)
-
-    @property
     def are_moving(self) -> bool:
         """Whether the connection that is being left is still listened to."""
         return any(following.overlaps for following, _ in self._followed.values())

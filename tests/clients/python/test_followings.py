@@ -52,7 +52,7 @@ def test_a_temporary_refusal_is_asked_again_in_time(followings, requests) -> Non
     assert sent(requests) == []
     followings.poll(10.5)
     assert sent(requests) == [("subscribe", 2)]
-    assert events == [] and followings.are_owed
+    assert events == []
 
 
 def test_a_final_refusal_ends_it(followings) -> None:
@@ -60,7 +60,7 @@ def test_a_final_refusal_ends_it(followings) -> None:
     assert not followings.receive_refusal(9, Forbidden(), 0.0, events)
     assert followings.receive_refusal(1, Forbidden(), 0.0, events)
     assert [(type(event), event.handle) for event in events] == [(Ended, "handle")]
-    assert followings.places == {} and not followings.are_owed
+    assert followings.places == {}
     with pytest.raises(NotSubscribed):
         followings.unfollow(LINES)
 
