@@ -8,7 +8,7 @@ and by push compete with these under the same rules.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Protocol
 
 from broker.acks import ack_of, parse_ack
@@ -54,6 +54,9 @@ RETURN_SECONDS = 10.0
 FIRST_BACK_OFF_SECONDS = 0.1
 MAX_BACK_OFF_SECONDS = 2.0
 """Between two looks while the store refuses: doubled each time up to here."""
+
+DRAIN_SECONDS = 2.0
+"""For giving back what nobody got; what is not given back comes again when its lease ends."""
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +174,7 @@ class Consumers:
         self._look_seconds = look_seconds
         self._sleep = sleep
         self._tasks: asyncio.TaskGroup | None = None
+        self._working: set[asyncio.Task[None]] = set()
         self._dispatches: dict[SubscriptionName, _Dispatch] = {}
         self._whereabouts: Whereabouts[Consumer, _Dispatch] = Whereabouts()
 
@@ -181,6 +185,14 @@ class Consumers:
                 await asyncio.Event().wait()
         finally:
             self._tasks = None
+
+    async def drain(self) -> None:
+        """Return when nothing is being leased or given back any more, at most after `DRAIN_SECONDS`.
+
+        To be called when all consumers have left: what was leased for them and not delivered is then given back.
+        """
+        if self._working:
+            await asyncio.wait(self._working, timeout=DRAIN_SECONDS)
 
     # What the rooms call.
 
@@ -200,7 +212,7 @@ class Consumers:
         dispatch = self._dispatches.get(subscription)
         if dispatch is None:
             dispatch = self._dispatches[subscription] = _Dispatch(subscription, info.topic)
-            self._tasks.create_task(self._serve(dispatch))
+            self._work(self._serve(dispatch))
         elif consumer in dispatch.attachments:
             raise AlreadySubscribed(f"This connection is attached to {subscription} already.")
         dispatch.attachments[consumer] = _Attachment(consumer, window)
@@ -335,7 +347,13 @@ class Consumers:
         acks = [parse_ack(ack) for ack, until in attachment.held.items() if until > soon]
         extends = [Extend(ack.offset, ack.token, int(RETURN_SECONDS * 1000)) for ack in acks]
         if extends and self._tasks is not None:
-            self._tasks.create_task(self._settle_quietly(dispatch.name, extends))
+            self._work(self._settle_quietly(dispatch.name, extends))
+
+    def _work(self, work: Coroutine[object, object, None]) -> None:
+        if self._tasks is not None:
+            task = self._tasks.create_task(work)
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
 
     async def _settle_quietly(self, name: SubscriptionName, extends: Sequence[Extend]) -> None:
         try:

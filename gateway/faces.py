@@ -1,15 +1,16 @@
 """The rooms in front of a node's services: which contracts a node speaks, and how they end."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from broker.publish import Publisher
 from gateway import app, logs
 from gateway.admission import Admission
 from gateway.ams import routes as ams
 from gateway.config import Config
 from gateway.context import Context
+from gateway.departure import Crowd, Departure
 from gateway.handshake import Front
 from gateway.health import Health
 from gateway.http import http_protocol
@@ -21,6 +22,9 @@ from gateway.session import Census
 from gateway.sse import endpoint as sse
 from gateway.tls import Tls
 from gateway.x509 import CertificateFiles, TokenService
+
+MOVING = frozenset({realtime.FACE})
+"""Faces whose clients can be asked to go to another node; those of the others are closed, and come back."""
 
 Loop = Callable[[], Coroutine[object, object, None]]
 
@@ -54,8 +58,9 @@ def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: C
     if tls:
         loops = {**loops, "tls": tls.serve}
         loops |= x509_loops(context)
-    front = realtime.front(context, census=census)
+    front = realtime.front(context, census=census, bulletin=peers.bulletin)
     peers.attend(front)
+    departure = Departure(peers.node, peers.bulletin, grace_seconds=config.drain_seconds)
 
     def on_draining() -> None:
         health.draining = metrics.draining = True
@@ -69,8 +74,10 @@ def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: C
         websocket=front.protocol_class(),
         metrics=metrics,
         loops=loops,
-        drain=lambda: _drain(context.publisher, front, peers),
+        drain=lambda: _drain(context, front, peers),
         on_draining=on_draining,
+        move=lambda connections: departure.move(Crowd(front, connections, moving=MOVING)),
+        end_seconds=config.drain_seconds or math.inf,
         tls=tls,
         apply=lambda config: _apply(config, context, peers, tls),
     )
@@ -86,8 +93,9 @@ def _apply(config: Config, context: Context, peers: Peers, tls: Tls | None) -> N
         tls.use(Path(config.tls_cert), Path(config.tls_key))
 
 
-async def _drain(publisher: Publisher, front: Front, peers: Peers) -> None:
+async def _drain(context: Context, front: Front, peers: Peers) -> None:
     """Answer the publishes in flight, give back duties, close the sockets with 1012, leave. All are bounded."""
-    await asyncio.gather(publisher.drain(), peers.give_back())
+    await asyncio.gather(context.publisher.drain(), peers.give_back())
     await front.drain()
+    await context.consumers.drain()
     await peers.leave()

@@ -32,6 +32,7 @@ from gateway.negotiation import (
     credential,
     full,
     host_of,
+    leaving,
     malformed,
     unauthorized,
     wrong_version,
@@ -246,7 +247,7 @@ class Handshake(asyncio.Protocol):
         """Return the answer that lets it in, or raise `Refusal`."""
         front = self.front
         if front.draining:
-            raise full(RESTARTS)
+            raise leaving()
         self._address = peer_address(self._transport)
         self._counted = front.node.census.enter(self._address)
         if not self._counted:
@@ -315,7 +316,7 @@ class Handshake(asyncio.Protocol):
     def turn_away(self) -> None:
         """The node goes before the room has decided: say so, and let the decision end by itself."""
         if not self._over:
-            self._refuse(full(RESTARTS))
+            self._refuse(leaving())
             self._over = RESTART
 
     # A handshake with a credential.
@@ -363,7 +364,7 @@ class Handshake(asyncio.Protocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         if self._room is None:
-            body = orjson.dumps({"error": {"code": refusal.code, "message": refusal.message}})
+            body = orjson.dumps(refusal.document)
             json = ("Content-Type", "application/json")
             rejection = Rejection(status=refusal.status, body=body, headers=(*refusal.headers, json))
         else:

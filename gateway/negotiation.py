@@ -5,6 +5,7 @@ Everything here looks at one request and touches no socket; `gateway.handshake` 
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from math import ceil
 from urllib.parse import parse_qs
 
 from websockets.exceptions import NegotiationError
@@ -17,18 +18,37 @@ from broker.errors import HeadraceError
 VERSION = "13"
 """Of RFC 6455."""
 
-RETRY_AFTER_SECONDS = 5
+RETRY_MS = 5000
+"""When to come again where there are too many."""
+
+LEAVING_MS = 1000
+"""When a node that leaves may be asked again: behind one address there may be another by then."""
 
 
 class Refusal(Exception):
     """A handshake's refusal as an HTTP answer; `code` is its stable word."""
 
-    def __init__(self, status: HTTPStatus, code: str, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        message: str,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        retry_ms: int | None = None,
+    ) -> None:
         self.status = status
         self.code = code
         self.message = message
         self.headers = headers
+        self.retry_ms = retry_ms
         super().__init__(message)
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The answer's body in our own words."""
+        told: dict[str, object] = {"code": self.code, "message": self.message}
+        return {"error": told if self.retry_ms is None else {**told, "retry_ms": self.retry_ms}}
 
 
 class Negotiation(ServerProtocol):
@@ -79,6 +99,10 @@ def unauthorized(error: HeadraceError) -> Refusal:
     return Refusal(HTTPStatus.UNAUTHORIZED, error.code, error.reason, (("WWW-Authenticate", "Bearer"),))
 
 
-def full(message: str, *, code: str = "limit_exceeded") -> Refusal:
-    retry = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, code, message, retry)
+def full(message: str, *, code: str = "limit_exceeded", retry_ms: int = RETRY_MS) -> Refusal:
+    retry = (("Retry-After", str(ceil(retry_ms / 1000))),)
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, code, message, retry, retry_ms=retry_ms)
+
+
+def leaving() -> Refusal:
+    return full("The node restarts.", code="unavailable", retry_ms=LEAVING_MS)

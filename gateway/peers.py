@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,14 +18,20 @@ from cluster.directory import Directory
 from cluster.duties import Duties
 from cluster.inbox import Inbox
 from cluster.membership import Advertised
+from cluster.news import News
 from cluster.node import Node
+from cluster.servers import told
 from cluster.topology import Topology
+from gateway.bulletin import Bulletin
 from gateway.config import Config
 from gateway.handshake import Front
 from gateway.metrics import node_version
 
 LEAVE_SECONDS = 2.0
 """For giving back duties, and again for the lease. What is not given back runs out."""
+
+UNLIMITED_ACCEPTS = 1000
+"""New connections a second that a node says it takes where its configuration sets no limit."""
 
 RETENTION = "retention"
 """The duty of trimming what topics should not keep."""
@@ -41,6 +48,9 @@ class Peers:
     directory: Directory
     duties: Duties
     clearing: Clearing
+    news: News
+    bulletin: Bulletin
+    """What clients are told of all this."""
     tellers: dict[str, Tell] = field(default_factory=dict)
 
     def tell_of(self, kind: str, tell: Tell) -> None:
@@ -54,6 +64,7 @@ class Peers:
             "inbox": self.inbox.serve,
             "directory": self.directory.serve,
             "clearing": self.clearing.serve,
+            "news": self.news.serve,
         }
 
     def attend(self, front: Front) -> None:
@@ -64,9 +75,11 @@ class Peers:
 
     def on_draining(self) -> None:
         self.node.advertised = replace(self.node.advertised, draining=True)
+        self.node.look_soon()
 
     def reconfigure(self, config: Config) -> None:
         self.node.advertised = replace(self.node.advertised, weight=config.weight)
+        self.node.look_soon()
 
     async def give_back(self) -> None:
         """End this node's duties, so that others take them now."""
@@ -85,8 +98,17 @@ class Peers:
 
 def build(config: Config, topology: Topology, bus: Bus, *, keys: Keys, url: str, load: Callable[[], int]) -> Peers:
     """Build them for a node that clients reach at `url` ("": unknown) and that has `load` sockets."""
-    told = Advertised(name=config.name, url=url, weight=config.weight, version=node_version())
-    node = Node(topology, keys=keys, advertised=told, load=load, lease_seconds=config.lease_seconds)
+    advertised = Advertised(
+        name=config.name,
+        url=url,
+        weight=config.weight,
+        version=node_version(),
+        accepts=round(config.limits.accept_per_second) or UNLIMITED_ACCEPTS,
+        since=time.time_ns() // 1_000_000,
+    )
+    node = Node(topology, keys=keys, advertised=advertised, load=load, lease_seconds=config.lease_seconds)
+    bulletin = Bulletin(told((), own=node.described))
+    node.on_looked.append(lambda: bulletin.post(told(node.members, own=node.described)))
     directory = Directory(topology, node, keys=keys)
     topology.watch_connects(directory.on_reconnect)
     topology.watch(directory.on_reconnect)
@@ -97,6 +119,8 @@ def build(config: Config, topology: Topology, bus: Bus, *, keys: Keys, url: str,
         directory=directory,
         duties=Duties(topology, keys=keys, lease_seconds=config.lease_seconds, prefers=node.prefers),
         clearing=Clearing(topology, node, keys=keys, tell=lambda end: _tell(end, tellers)),
+        news=News(bus, node, keys=keys),
+        bulletin=bulletin,
         tellers=tellers,
     )
 

@@ -3,17 +3,19 @@
 `run` owns the life of a node that `gateway.__main__` has put together:
 
 1. the loops and the HTTP server live in one TaskGroup: when one crashes, the node ends with that error;
-2. the first SIGTERM or SIGINT: unready at once, no new connections, publishes in flight are answered, then sockets are
-   closed with 1012 and event streams end (uvicorn asks each connection's `shutdown`), then the loops are cancelled;
+2. the first SIGTERM or SIGINT: unready at once; clients move to other nodes where there are any; then no new
+   connections, publishes in flight are answered, sockets that are left are closed with 1012 and event streams end
+   (uvicorn asks each connection's `shutdown`), then the loops are cancelled;
 3. a second signal skips what is still being waited for.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +47,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """They end the node."""
 
 
+async def _stay(_: Collection[object]) -> None: ...
+
+
 class BindError(Exception):
     """The address cannot be listened on; the text says why."""
 
@@ -64,6 +69,10 @@ class Parts:
     loops: Mapping[str, Callable[[], Coroutine[object, object, None]]]
     drain: Callable[[], Coroutine[object, object, None]]
     on_draining: Callable[[], None]
+    move: Callable[[Collection[object]], Coroutine[object, object, None]] = _stay
+    """Has the clients go to other nodes, of the given connections; returns at once where there are none."""
+    end_seconds: float = math.inf
+    """After so long the end is hastened."""
     tls: Tls | None = None
     """None: http and ws."""
     apply: Callable[[Config], None] = lambda _: None
@@ -154,6 +163,13 @@ class _HttpServer(uvicorn.Server):
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         return contextlib.nullcontext()
 
+    def discourage(self) -> None:
+        """Have requests answered as the last ones of their connections: whoever has more to ask finds another node."""
+        close = (b"connection", b"close")
+        # uvicorn makes the second from the first, once a second.
+        self.config.encoded_headers.append(close)
+        self.server_state.default_headers = [*self.server_state.default_headers, close]
+
     def stop_accepting(self) -> None:
         for server in self.servers:
             server.close()
@@ -191,18 +207,30 @@ async def _endless(name: str, loop: Callable[[], Coroutine[object, object, None]
 
 
 async def _end(parts: Parts, server: _HttpServer, stop: Stop, ended: asyncio.Task[None]) -> None:
-    log.info("going away: no new connections, publishes in flight are answered, then sockets are closed")
+    log.info("going away: clients move, publishes in flight are answered, then sockets are closed")
     parts.on_draining()
-    server.stop_accepting()
+    server.discourage()
     async with asyncio.TaskGroup() as ending:
-        hastened = ending.create_task(stop.hastened.wait())
-        drained = ending.create_task(parts.drain())
-        await asyncio.wait((drained, hastened), return_when=asyncio.FIRST_COMPLETED)
-        drained.cancel()
+        hastened = ending.create_task(_hastened(stop, parts.end_seconds))
+        await _unless(hastened, ending.create_task(parts.move(server.server_state.connections)))
+        server.stop_accepting()
+        await _unless(hastened, ending.create_task(parts.drain()))
         server.should_exit = True
         await asyncio.wait((ended, hastened), return_when=asyncio.FIRST_COMPLETED)
         server.force_exit = hastened.done()
         hastened.cancel()
+
+
+async def _hastened(stop: Stop, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds if seconds < math.inf else None):
+            await stop.hastened.wait()
+
+
+async def _unless(hastened: asyncio.Task[None], work: asyncio.Task[None]) -> None:
+    """Wait for `work`, or give it up."""
+    await asyncio.wait((work, hastened), return_when=asyncio.FIRST_COMPLETED)
+    work.cancel()
 
 
 async def _measure_lag(metrics: Metrics) -> None:

@@ -33,7 +33,7 @@ from gateway.realtime.consuming import Consuming
 from gateway.realtime.errors import CloseCode, for_the_wire
 from gateway.realtime.fields import RequestId
 from gateway.realtime.frames import Json
-from gateway.realtime.shared import Shared
+from gateway.realtime.shared import FACE, Shared
 from gateway.realtime.wire import (
     Consume,
     Hello,
@@ -75,7 +75,7 @@ class Connection(WebSocket):
         "principal",
     )
 
-    face = "realtime"
+    face = FACE
 
     def __init__(self, transport: asyncio.Transport, shared: Shared, opening: Opening) -> None:
         super().__init__(transport, shared.node, opening.address)
@@ -98,7 +98,7 @@ class Connection(WebSocket):
         self._shared.context.auth.watch(self, self.principal)
 
     def greeting(self) -> bytes:
-        return frames.welcome(self.dialect, self.connection, self._shared.welcome, self._shared.told)
+        return frames.welcome(self.dialect, self.connection, self._shared.welcome, self._shared.bulletin.told)
 
     # The socket's events.
 
@@ -121,12 +121,14 @@ class Connection(WebSocket):
 
     def on_gone(self) -> None:
         self._waiting = None
+        self._shared.telling.forget(self)
         self._shared.context.hub.leave(self)
         self._shared.context.auth.unwatch(self, self.principal)
         if self._consumption is not None:
             self._consumption.leave()
 
     def on_writable(self) -> None:
+        self._shared.telling.resume(self)
         self._shared.context.hub.resume(self)
         if self._consumption is not None:
             self._consumption.resume()

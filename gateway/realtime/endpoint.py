@@ -3,14 +3,17 @@
 import asyncio
 
 from cluster.servers import Server, Told
+from gateway.bulletin import Bulletin
 from gateway.config import Config
 from gateway.context import Context
 from gateway.handshake import Front, Handshake, Opening
 from gateway.realtime.connection import Connection
 from gateway.realtime.frames import Node
-from gateway.realtime.shared import Shared
+from gateway.realtime.shared import FACE, Shared
 from gateway.session import Census, Outbox, Wheel
 from gateway.websocket import Services
+
+__all__ = ["FACE", "PATH", "Endpoint", "advertised", "front", "node_facts", "own_told", "protocol_class"]
 
 PATH = "/v1/realtime"
 
@@ -18,8 +21,8 @@ PATH = "/v1/realtime"
 class Endpoint:
     """The room at `PATH`."""
 
-    def __init__(self, context: Context, node: Services) -> None:
-        self._shared = Shared(context, node, node_facts(context), own_told(context.config))
+    def __init__(self, context: Context, node: Services, bulletin: Bulletin) -> None:
+        self._shared = Shared(context, node, node_facts(context), bulletin)
         self.subprotocols = tuple(self._shared.dialects)
 
     def open(self, transport: asyncio.Transport, opening: Opening) -> Connection:
@@ -51,8 +54,11 @@ def advertised(url: str, host: str, port: int, *, scheme: str = "http") -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def front(context: Context, *, census: Census | None = None, grain_seconds: float = 1.0) -> Front:
+def front(
+    context: Context, *, census: Census | None = None, bulletin: Bulletin | None = None, grain_seconds: float = 1.0
+) -> Front:
     """Return the node's WebSocket front with this room in it. `grain_seconds` is how finely deadlines are met."""
+    bulletin = bulletin or Bulletin(own_told(context.config))
     limits = context.config.limits
     node = Services(
         limits=limits,
@@ -61,7 +67,7 @@ def front(context: Context, *, census: Census | None = None, grain_seconds: floa
         wheel=Wheel(grain_seconds=grain_seconds),
         outbox=Outbox(),
     )
-    return Front(node, context.auth, {PATH: Endpoint(context, node)})
+    return Front(node, context.auth, {PATH: Endpoint(context, node, bulletin)})
 
 
 def protocol_class(context: Context) -> type[Handshake]:

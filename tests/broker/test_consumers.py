@@ -230,6 +230,23 @@ async def test_what_a_lost_socket_held_comes_back_soon_and_may_be_acked_until_th
     assert texts(await house.pull()) == ["b"]
 
 
+async def test_a_node_that_ends_waits_until_what_nobody_got_is_given_back(house: House) -> None:
+    await asyncio.wait_for(house.consumers.drain(), 5)
+    house.store.gate = asyncio.Event()
+    await house.say("a")
+    worker = await attach(house)
+    await until(lambda: house.store.leases)
+    house.consumers.leave(worker)
+    draining = asyncio.create_task(house.consumers.drain())
+    await idle()
+    assert not draining.done()
+    house.store.gate.set()
+    await asyncio.wait_for(draining, 5)
+    house.store.gate = None
+    (delivery,) = await house.pull()
+    assert delivery.attempt == 1
+
+
 async def test_a_lost_socket_lengthens_no_lease(house: House) -> None:
     await house.subscriptions.delete(MAIL)
     await house.subscribe(ack_deadline_s=2)

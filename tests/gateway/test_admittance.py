@@ -279,7 +279,7 @@ async def test_a_node_that_goes_answers_at_once(end: str) -> None:
         if draining is None:
             d.front.evict()
         answer = await client.shake(b"\0")
-        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.body == b"own words: The node restarts."
         assert draining is None or not draining.done(), "the decision may end in its own time"
         d.keeper.gate.set()

@@ -5,7 +5,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from broker.errors import Unauthorized
-from gateway.negotiation import Negotiation, credential, full, host_of, unauthorized, wrong_version
+from gateway.negotiation import Negotiation, credential, full, host_of, leaving, unauthorized, wrong_version
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,12 @@ def test_refusals_say_what_to_do() -> None:
     assert (full("Full.").status, dict(full("Full.").headers)) == (503, {"Retry-After": "5"})
     assert dict(wrong_version().headers)["Sec-WebSocket-Version"] == "13"
     assert (unauthorized(Unauthorized()).status, unauthorized(Unauthorized()).code) == (401, "unauthorized")
+
+
+def test_a_refusal_that_is_temporary_says_exactly_when_to_come_again() -> None:
+    assert full("Too many.", retry_ms=1200).document == {
+        "error": {"code": "limit_exceeded", "message": "Too many.", "retry_ms": 1200}
+    }
+    assert full("Too many.", retry_ms=1200).headers == (("Retry-After", "2"),)
+    assert leaving().document["error"] == {"code": "unavailable", "message": "The node restarts.", "retry_ms": 1000}
+    assert "retry_ms" not in str(wrong_version().document)

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,16 +82,19 @@ async def running(parts: Parts) -> AsyncIterator[Running]:
         await task
 
 
-async def get(url: str) -> int:
-    async with httpx.AsyncClient() as client:
+async def get(url: str, *, seconds: float = WAIT_SECONDS) -> int:
+    async with httpx.AsyncClient(timeout=seconds) as client:
         return (await client.get(url)).status_code
 
 
 async def refuses(url: str) -> bool:
     try:
-        await get(url)
+        await get(url, seconds=0.5)
     except httpx.ConnectError:
         return True
+    except (httpx.ReadTimeout, httpx.RemoteProtocolError):
+        # asyncio forgets a connection that it accepts in the turn in which the listener is closed.
+        return False
     return False
 
 
@@ -120,6 +123,56 @@ async def test_a_request_in_progress_is_answered_after_the_listener_is_closed() 
         diary.held.set()
 
         assert await asked == 200
+
+
+async def test_clients_move_while_the_node_still_answers() -> None:
+    diary, moving, moved = Diary(), asyncio.Event(), asyncio.Event()
+    among: list[object] = []
+
+    async def move(connections: Collection[object]) -> None:
+        among.append(connections)
+        moving.set()
+        await moved.wait()
+        diary.lines.append("moved")
+
+    async with running(replace(diary.parts(), move=move)) as node:
+        node.stop.on_signal()
+        await moving.wait()
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(node.url + "/late")
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        moved.set()
+
+    assert diary.lines == ["draining", "/late", "moved", "drained", "loop ended"]
+    assert isinstance(among[0], set), "uvicorn's own, which lives"
+
+
+async def test_a_second_signal_ends_the_moving_too() -> None:
+    diary = Diary()
+
+    async def never(_: object) -> None:
+        await asyncio.Event().wait()
+
+    async with running(replace(diary.parts(), move=never)) as node:
+        node.stop.on_signal()
+        await asyncio.sleep(0)
+        node.stop.on_signal()
+        await node.ended
+
+    assert diary.lines[-1] == "loop ended"
+
+
+async def test_an_end_that_takes_too_long_is_hastened() -> None:
+    diary = Diary()
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async with running(replace(diary.parts(), drain=never, end_seconds=0.05)) as node:
+        node.stop.on_signal()
+        await node.ended
+
+    assert diary.lines == ["draining", "loop ended"]
 
 
 async def test_a_second_signal_hastens_the_end() -> None:

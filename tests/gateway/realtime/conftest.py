@@ -22,10 +22,11 @@ from broker.store.base import Appended
 from broker.store.subscriptions import Settled, SubscriptionSettings
 from broker.subscriptions import Delivery
 from gateway.bearers import Bearer
+from gateway.bulletin import Bulletin
 from gateway.config import Config, Limits
 from gateway.handshake import Front
 from gateway.metrics import Metrics
-from gateway.realtime.endpoint import front
+from gateway.realtime.endpoint import front, own_told
 
 EPOCH = 3682271640000001
 GRAIN_SECONDS = 0.01
@@ -227,6 +228,7 @@ class Node:
     front: Front
     metrics: Metrics
     clock: list[int]
+    bulletin: Bulletin
 
     def client(self, **headers: str | None) -> "contextlib.AbstractAsyncContextManager[sockets.Raw]":
         return sockets.opened(self.port, **headers)
@@ -249,7 +251,8 @@ async def running(auth: Auth | None = None, **limits: Any) -> AsyncIterator[Node
         metrics=Metrics(),
         now_ms=lambda: clock[0],
     )
-    door = front(context, grain_seconds=GRAIN_SECONDS)  # type: ignore[arg-type]
+    bulletin = Bulletin(own_told(config))
+    door = front(context, bulletin=bulletin, grain_seconds=GRAIN_SECONDS)  # type: ignore[arg-type]
     async with sockets.serving(door, config) as port:
         yield Node(
             port,
@@ -261,6 +264,7 @@ async def running(auth: Auth | None = None, **limits: Any) -> AsyncIterator[Node
             door,
             context.metrics,
             clock,
+            bulletin,
         )
 
 

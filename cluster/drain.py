@@ -1,0 +1,45 @@
+"""How a node leaves without a herd: over how long its clients move, and who is closed when. Pure.
+
+Clients that know how are asked to move by themselves within the spread; all others are closed one by one until the
+deadline, those that were asked from the end of the spread on. The spread is what the survivors need to take them
+(`cluster.servers`), as far as the time that the node has allows it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.membership import Advertised
+from cluster.servers import spread_ms
+
+RESERVE_SECONDS = 8.0
+"""Of a node's time to end, kept for what follows: publishes in flight, closing handshakes, giving up the lease."""
+
+MIN_MOVE_MS = 5000
+"""However few there are: a client has to connect, and to catch up in its topics, before it leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Both in ms from the beginning: until when clients begin to move, and when the last ones are closed."""
+
+    spread_ms: int
+    deadline_ms: int
+
+
+def plan(own: Advertised, survivors: Sequence[Advertised], *, grace_seconds: float) -> Plan | None:
+    """Return how the clients of `own` move to `survivors`; None: there is nobody or no time to move to."""
+    longest_ms = round((grace_seconds - RESERVE_SECONDS) * 1000)
+    if not survivors or not own.load or longest_ms <= 0:
+        return None
+    needed_ms = spread_ms(own, survivors)
+    deadline_ms = min(max(2 * needed_ms, MIN_MOVE_MS), longest_ms)
+    return Plan(min(needed_ms, deadline_ms // 2), deadline_ms)
+
+
+def due(left: int, *, now_ms: float, begin_ms: float, end_ms: float, tick_ms: float) -> int:
+    """Return how many of `left` connections are closed now, so that all are before `end_ms`, as many at each tick."""
+    if now_ms < begin_ms:
+        return 0
+    ticks = math.ceil((end_ms - now_ms) / tick_ms)
+    return math.ceil(left / ticks) if ticks > 1 else left
