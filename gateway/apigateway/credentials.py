@@ -1,11 +1,10 @@
 """Who calls the management API, and what they may do there: access keys and their policies (contracts/apigateway 5).
 
 A caller signs with an access key of the configuration; its policy is asked for `execute-api:ManageConnections` on the
-ARN of the call. In open mode nothing is asked of anybody, and the node says so when it starts.
+ARN of the call. In open mode nothing is asked of anybody.
 """
 
 import hmac
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,12 +18,10 @@ from gateway.apigateway.sigv4 import SignedRequest
 MAX_SIGNING_KEYS = 1024
 """Kept derived keys: one for each access key, day and region that was seen to sign. Deriving takes four digests."""
 
-log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Whoever has proven who they are."""
+    """Whoever has proven who they are; the same object each time."""
 
     access_key: str
     policy: Policy
@@ -42,13 +39,15 @@ class Credentials:
     ) -> None:
         """`unsigned_body`: callers need not sign what they post."""
         self._known = {each.access_key: each for each in credentials}
+        self._callers = {each.access_key: Caller(each.access_key, each.policy) for each in credentials}
         self._is_open = is_open
         self._unsigned_body = unsigned_body
         self._key = lru_cache(maxsize=MAX_SIGNING_KEYS)(self._derived)
-        if is_open:
-            log.warning(
-                "the management API is open: whoever reaches this node may post to, look at and close any connection"
-            )
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing is asked of anybody."""
+        return self._is_open
 
     def authenticate(self, request: SignedRequest, body: bytes, *, now_ms: int) -> Caller:
         """Return who signed this request. Raises a subclass of `Unauthorized` that names what is wrong."""
@@ -63,7 +62,7 @@ class Credentials:
         sigv4.check_time(signature, now_ms=now_ms)
         key = self._key(signature.access_key, signature.day, signature.region)
         sigv4.check(signature, request, body, key, unsigned_body=self._unsigned_body)
-        return Caller(known.access_key, known.policy)
+        return self._callers[known.access_key]
 
     def _derived(self, access_key: str, day: str, region: str) -> bytes:
         secret = self._known[access_key].secret

@@ -20,7 +20,7 @@ NOWHERE = Stage("", "")
 """Stands for the stages of a node that has none: a policy must allow everything to reach it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reach:
     """The stages that a call may concern; one, or all."""
 
@@ -74,7 +74,8 @@ class Reaches:
 
     def of(self, raw_prefix: bytes) -> Reach:
         """Return what calls below this path reach."""
-        return self._by_path.get(unquote_to_bytes(raw_prefix).rstrip(b"/"), self._all)
+        known = self._by_path.get(raw_prefix)
+        return known or self._by_path.get(unquote_to_bytes(raw_prefix).rstrip(b"/"), self._all)
 
 
 def _present(throttles: Mapping[str, Throttle], names: Sequence[str]) -> tuple[Throttle, ...]:

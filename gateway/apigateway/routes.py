@@ -13,13 +13,14 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import unquote
 
 import orjson
 
 from broker.errors import Forbidden, HeadraceError, InvalidRequest
 from gateway.apigateway import errors
-from gateway.apigateway.credentials import Credentials
+from gateway.apigateway.credentials import Caller, Credentials
 from gateway.apigateway.errors import Malformed, MethodNotAllowed
 from gateway.apigateway.ports import Connections, Standing
 from gateway.apigateway.reach import Reach, Reaches
@@ -47,6 +48,9 @@ METHODS = ("POST", "GET", "DELETE")
 MAX_INVOCATION_CHARS = 128
 """Of `amz-sdk-invocation-id`, which is a UUID."""
 
+MAX_DECISIONS = 16_384
+"""What policies said of a call is kept for so many: they do not change, and are read letter by letter."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,13 +64,24 @@ def build(
 ) -> AsgiApp:
     """`throttles` are the APIs', by name: what their clients send counts against the same (contracts/apigateway 11)."""
     credentials = Credentials(section.credentials, is_open=section.open)
+    if credentials.is_open:
+        log.warning("the management API is open: whoever reaches this node may post to, look at and close connections")
     return ManagementApi(context, section, connections, credentials, Reaches(section, throttles))
 
 
 class ManagementApi:
     """The ASGI app of every path that `takes` says yes to."""
 
-    __slots__ = ("_connections", "_context", "_credentials", "_monotonic", "_new_id", "_reaches", "_section")
+    __slots__ = (
+        "_allowed",
+        "_connections",
+        "_context",
+        "_credentials",
+        "_monotonic",
+        "_new_id",
+        "_reaches",
+        "_section",
+    )
 
     def __init__(
         self,
@@ -86,6 +101,7 @@ class ManagementApi:
         self._reaches = reaches
         self._monotonic = monotonic
         self._new_id = new_id
+        self._allowed = lru_cache(maxsize=MAX_DECISIONS)(self._is_allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = self._new_id()
@@ -141,10 +157,13 @@ class ManagementApi:
         for throttle in reach.throttles:
             throttle.take(now)
         connection = _connection(raw_id)
-        section = self._section
-        if not reach.allows(caller.policy, method, connection, region=section.region, account=section.account):
+        if not self._allowed(caller, reach, method, connection):
             raise Forbidden("The access key's policy does not allow this.")
         return connection
+
+    def _is_allowed(self, caller: Caller, reach: Reach, method: str, connection: str) -> bool:
+        where = self._section
+        return reach.allows(caller.policy, method, connection, region=where.region, account=where.account)
 
 
 def document(standing: Standing) -> bytes:
@@ -178,7 +197,9 @@ def _split(raw_path: bytes) -> tuple[bytes, bytes] | None:
 def _connection(raw: bytes) -> str:
     """Decode an id once. Raises `Malformed`."""
     try:
-        connection = unquote(raw.decode("ascii"), errors="strict")
+        connection = raw.decode("ascii")
+        if "%" in connection:
+            connection = unquote(connection, errors="strict")
     except UnicodeDecodeError:
         raise Malformed from None
     if not connection or "/" in connection:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from hashlib import sha256
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from gateway.apigateway.errors import IncompleteSignature, InvalidSignature
 
@@ -36,14 +37,16 @@ UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 AUTHORIZATION = b"authorization"
 DIGEST = b"x-amz-content-sha256"
 
-_UNRESERVED = "-_.~"
+_RESERVED = re.compile(rb"[^A-Za-z0-9_.~-]")
+_NOT_IN_A_PATH = re.compile(rb"[^A-Za-z0-9_.~/-]")
+"""What is percent-encoded: all but RFC 3986's unreserved characters, and a path's slashes."""
 _TIME = re.compile(r"(\d{8})T\d{6}Z", re.ASCII)
 _HEX = re.compile(rb"[0-9a-f]{64}")
 
 HeaderPairs = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SignedRequest:
     """What is signed of a request but its body. Header names are in lower case, path and query as they were sent."""
 
@@ -51,6 +54,14 @@ class SignedRequest:
     raw_path: bytes
     query: bytes
     headers: HeaderPairs
+
+    @cached_property
+    def values(self) -> dict[bytes, list[bytes]]:
+        """The values of each header, in their order."""
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            found.setdefault(name, []).append(value)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -74,7 +85,7 @@ class Signature:
 
 def read(request: SignedRequest) -> Signature | None:
     """Return the request's signature, None where it has none. Raises `IncompleteSignature`, `InvalidSignature`."""
-    given = _values(request.headers, AUTHORIZATION)
+    given = request.values.get(AUTHORIZATION)
     if given:
         return _read_header(request, given)
     if b"X-Amz-" in request.query:
@@ -124,11 +135,11 @@ def check(
 
 def canonical_request(request: SignedRequest, signature: Signature, body_digest: bytes) -> bytes:
     """Return the bytes whose digest is signed. Raises `InvalidSignature` for a listed header that is missing."""
-    headers = [name + b":" + _joined(request.headers, name) for name in signature.signed_headers]
+    headers = [name + b":" + _joined(request, name) for name in signature.signed_headers]
     return b"\n".join(
         (
             request.method.encode(),
-            _encoded(request.raw_path, safe="/" + _UNRESERVED),
+            _encoded(request.raw_path, _NOT_IN_A_PATH),
             _canonical_query(request.query),
             *headers,
             b"",
@@ -150,7 +161,7 @@ def _read_header(request: SignedRequest, given: Sequence[bytes]) -> Signature:
     except KeyError as missing:
         raise IncompleteSignature(f"The Authorization header has no {missing.args[0].decode()}.") from None
     names = _names(listed)
-    token = _values(request.headers, b"x-amz-security-token")
+    token = request.values.get(b"x-amz-security-token")
     return _signature(
         credential,
         _timestamp(request, names),
@@ -235,10 +246,10 @@ def _names(listed: bytes) -> tuple[bytes, ...]:
 def _timestamp(request: SignedRequest, names: Sequence[bytes]) -> bytes:
     """Return the signed time: that of `X-Amz-Date`, else of `Date`."""
     if b"x-amz-date" in names:
-        return _joined(request.headers, b"x-amz-date")
+        return _joined(request, b"x-amz-date")
     if b"date" not in names:
         raise InvalidSignature("Neither X-Amz-Date nor Date is signed.")
-    text = _joined(request.headers, b"date").decode("latin-1")
+    text = _joined(request, b"date").decode("latin-1")
     if _TIME.fullmatch(text):
         return text.encode()
     try:
@@ -264,7 +275,7 @@ def _expires(value: bytes) -> int:
 
 
 def _body_digest(request: SignedRequest, body: bytes, *, unsigned_body: bool) -> bytes:
-    told = _values(request.headers, DIGEST)
+    told = request.values.get(DIGEST)
     if told == [UNSIGNED_PAYLOAD] and unsigned_body:
         return UNSIGNED_PAYLOAD
     digest = sha256(body).hexdigest().encode()
@@ -277,7 +288,7 @@ def _canonical_query(query: bytes) -> bytes:
     if not query:
         return b""
     fields = [
-        (_encoded(name, safe=_UNRESERVED), _encoded(value, safe=_UNRESERVED))
+        (_encoded(name, _RESERVED), _encoded(value, _RESERVED))
         for name, value in _query_fields(query)
         if name != b"X-Amz-Signature"
     ]
@@ -292,17 +303,13 @@ def _query_fields(query: bytes) -> list[tuple[bytes, bytes]]:
     return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in fields]
 
 
-def _values(headers: HeaderPairs, name: bytes) -> list[bytes]:
-    return [value for each, value in headers if each == name]
-
-
-def _joined(headers: HeaderPairs, name: bytes) -> bytes:
+def _joined(request: SignedRequest, name: bytes) -> bytes:
     """Return a header's values as they are signed: joined, without spaces around and with single ones inside."""
-    values = _values(headers, name)
+    values = request.values.get(name)
     if not values:
         raise InvalidSignature(f"The signed header {name.decode('latin-1')} is missing.")
-    return b",".join(b" ".join(value.split()) for value in values)
+    return b",".join([b" ".join(value.split()) for value in values])
 
 
-def _encoded(raw: bytes, *, safe: str) -> bytes:
-    return quote_from_bytes(raw, safe=safe).encode()
+def _encoded(raw: bytes, unsafe: re.Pattern[bytes]) -> bytes:
+    return unsafe.sub(lambda found: b"%%%02X" % found[0][0], raw)

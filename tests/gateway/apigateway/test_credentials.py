@@ -1,4 +1,3 @@
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -80,15 +79,14 @@ def test_a_call_without_a_signature_is_refused_unless_the_api_is_open(
         Credentials([credential()]).authenticate(unsigned_request(headers), b"", now_ms=now_ms())
     open_to_all = Credentials([credential()], is_open=True)
     assert open_to_all.authenticate(unsigned_request(headers), b"", now_ms=now_ms()) is EVERYONE
-    assert EVERYONE.policy is ALL
+    assert EVERYONE.policy is ALL and open_to_all.is_open
 
 
-def test_an_open_api_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        Credentials([])
-        assert not caplog.records
-        Credentials([], is_open=True)
-    assert "is open" in caplog.text
+def test_a_caller_is_the_same_each_time() -> None:
+    known = Credentials([credential()])
+    first, again = (known.authenticate(request(), b"hello", now_ms=now_ms()) for _ in range(2))
+    assert first is again
+    assert not known.is_open
 
 
 def test_a_body_may_go_unsigned_where_that_is_allowed() -> None:

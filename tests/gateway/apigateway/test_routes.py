@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -264,6 +265,14 @@ async def test_an_open_api_asks_for_no_signature_but_keeps_foreign_pages_out() -
         refused(evil, 403, "ForbiddenException")
         assert (await opened.http.post(url + PATH, headers={"origin": url})).status_code == 200
         assert len(opened.connections.posted) == 3
+
+
+async def test_an_open_api_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        routes.build(Node().context, section(), Listed(), throttles={})
+        assert not caplog.records
+        routes.build(Node().context, section(open=True), Listed(), throttles={})
+    assert "is open" in caplog.text
 
 
 async def test_too_many_calls_are_throttled_once_they_are_signed() -> None:
