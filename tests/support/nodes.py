@@ -104,6 +104,10 @@ class Node:
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    def signal(self) -> None:
+        """SIGTERM, without waiting for what it does."""
+        os.kill(self.pid, signal.SIGTERM)
+
     def terminate(self) -> int:
         """SIGTERM; returns the exit status."""
         assert self._child is not None
