@@ -1,10 +1,11 @@
-"""`headrace bench fanout | publish | subscribe | connections`.
+"""`headrace bench fanout | publish | subscribe | connections | herd`.
 
 Each prints a table to stderr and one line of JSON to stdout.
 """
 
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -65,6 +66,19 @@ def connections(count: Annotated[int, typer.Option(min=100, max=25_000)] = 10_00
     from bench.connections import connections as measure
 
     _finish(measure(count=count), json)
+
+
+@app.command()
+def herd(
+    clients: Annotated[int, typer.Option(min=100, max=1_000_000)] = 100_000,
+    accept_per_second: Annotated[float, typer.Option(min=1, help="New connections that each node takes.")] = 5000,
+    plot: Annotated[Path | None, typer.Option(help="Where to put a drawing (SVG).")] = None,
+    json: Json = False,
+) -> None:
+    """Simulate how a herd comes back, by our policy and by others' documented delays. Takes minutes."""
+    from bench.herd import herd as simulate
+
+    sys.exit(print_report(simulate(clients=clients, accept_per_second=accept_per_second, plot=plot), json_only=json))
 
 
 def _finish(measured: Coroutine[Any, Any, Report], json_only: bool) -> None:
