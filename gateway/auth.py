@@ -6,7 +6,8 @@ the rights of an anonymous caller where the caller believes to be someone.
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from broker.accounts import Accounts
 from broker.errors import Expired, Unauthorized
@@ -16,7 +17,9 @@ from gateway.config import Config
 from gateway.jwks import KeySet
 from gateway.keys import OWN_KID, VerificationKey
 from gateway.origins import Origins
-from gateway.tokens import TokenRules, kid_of, looks_like_jwt, own_key, verify
+from gateway.tokens import TokenRules, kid_of, looks_like_jwt, own_key, verified_claims, verify
+
+T = TypeVar("T")
 
 SERVICE = Principal("@service", operator=True)
 """Who presents the service token."""
@@ -101,6 +104,19 @@ class Authenticator:
             raise _unknown_key()
         return self._verify(token, key)
 
+    async def claims(self, token: str, rules: TokenRules) -> Mapping[str, object]:
+        """Return what a JWT says that is signed with a key of this node and keeps `rules`, or raise as `authenticate`.
+
+        No other token is one: who presents the service token is not a user of an application.
+        """
+        kid = self._kid(token)
+        key = self._configured(kid)
+        if key is None and self._set is not None and kid:
+            key = await self._set.find(kid)
+        if key is None:
+            raise _unknown_key()
+        return self._with_either_key(lambda key: verified_claims(token, key, rules, now_ms=self._now_ms()), key)
+
     async def read_again(self, token: str) -> Principal:
         """Return the principal of a user's token as it is now. Raises `Unauthorized`, `Unavailable`."""
         return await (self._bearers.find(token) if self._bearers is not None else self.authenticate(token))
@@ -137,14 +153,18 @@ class Authenticator:
         return self._keys.get(kid) if kid is not None else self._only_key
 
     def _verify(self, token: str, key: VerificationKey) -> Principal:
+        return self._with_either_key(lambda key: verify(token, key, self._rules, now_ms=self._now_ms()), key)
+
+    def _with_either_key(self, read: Callable[[VerificationKey], T], key: VerificationKey) -> T:
+        """Return what `read` makes of a token with `key`, or with the one before where that is the node's own."""
         try:
-            return verify(token, key, self._rules, now_ms=self._now_ms())
+            return read(key)
         except Expired:
             raise
         except Unauthorized:
             if self._old_key is None or key.kid != OWN_KID:
                 raise
-            return verify(token, self._old_key, self._rules, now_ms=self._now_ms())
+            return read(self._old_key)
 
 
 def token_rules(config: Config) -> TokenRules:

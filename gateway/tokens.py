@@ -6,7 +6,7 @@ A refusal says which rule was broken and holds nothing of the token. The clock i
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jwt
@@ -81,7 +81,7 @@ def kid_of(token: str) -> str | None:
 
 def verify(token: str, key: VerificationKey, rules: TokenRules, *, now_ms: int) -> Principal:
     """Return the principal that a token speaks for, or raise `Unauthorized`."""
-    claims = _verified_claims(token, key, rules)
+    claims = _signed_claims(token, key, rules)
     expires_ms = _check_times(claims, rules, now_ms)
     try:
         subject = _checked_subject(claims.get("sub"))
@@ -90,6 +90,17 @@ def verify(token: str, key: VerificationKey, rules: TokenRules, *, now_ms: int) 
         # A name's refusal quotes the name, which came out of the token.
         raise Unauthorized(_sentence_for(error)) from None
     return Principal(subject, publish=publish, subscribe=subscribe, expires_ms=expires_ms)
+
+
+def verified_claims(token: str, key: VerificationKey, rules: TokenRules, *, now_ms: int) -> Mapping[str, object]:
+    """Return all that a token says, its subject among it, or raise `Unauthorized`; permissions are not looked at."""
+    claims = _signed_claims(token, key, rules)
+    _check_times(claims, rules, now_ms)
+    try:
+        _checked_subject(claims.get("sub"))
+    except InvalidRequest as error:
+        raise Unauthorized(error.reason) from None
+    return claims
 
 
 def mint(
@@ -120,7 +131,7 @@ def mint(
     return jwt.encode(claims, key.material, algorithm=key.algorithm.value, headers={"kid": key.kid})
 
 
-def _verified_claims(token: str, key: VerificationKey, rules: TokenRules) -> dict[str, object]:
+def _signed_claims(token: str, key: VerificationKey, rules: TokenRules) -> dict[str, object]:
     options: Options = {
         "enforce_minimum_key_length": True,
         "verify_aud": bool(rules.audience),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.apigateway.mapping import Parameter, read_parameters
+from gateway.apigateway.mapping import Parameter, Template, read_parameters, read_template
 from gateway.apigateway.models import Model
 from gateway.apigateway.policies import Policy, read_policy
 from gateway.apigateway.selection import CONNECT, DEFAULT, DISCONNECT, STANDARD
@@ -114,7 +114,11 @@ class Integration:
     )
     secret: Secret | None = option(None, "Requests are signed with it; see Signed callbacks.")
     status: int = option(200, "The status of a mock.", least=100, most=599)
-    response: str = option("", "The answer of a mock.")
+    response: Template = option(
+        Template(()),
+        "The answer of a mock; ${context.connectionId} and other sources in it are replaced.",
+        read=read_template,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +145,6 @@ class Route:
     route_response: bool = option(False, "Send the integration's answer back to the client.")
     model: Model | None = None
     """What messages must satisfy."""
-    ordering: Ordering = Ordering.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,7 @@ class Api:
     route_selection_expression: str = STANDARD
     authorizer: AuthorizerSettings | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
+    ordering: Ordering = Ordering.NONE
     domain: str = ""
     """What events call domainName; empty: the section's, or the address that the node advertises."""
     api_keys: tuple[Secret, ...] = ()

@@ -27,6 +27,8 @@ _TARGET = re.compile(r"integration\.request\.(header|querystring|path)\.([!#$%&'
 
 _IN_BRACES = re.compile(r"(?<!\$)\{([^{}]*)\}")
 
+_SLOT = re.compile(r"\$\{([^{}]*)\}")
+
 _OWN_HEADERS = {"host", "content-length", "connection", "transfer-encoding", "upgrade", "te", "trailer"}
 """Those of the connection itself, which no message may choose."""
 
@@ -185,6 +187,31 @@ def parsed_body(body: str) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with sources in it: `{"pong": "${context.connectionId}"}`. Every other one of `parts` is a source."""
+
+    parts: tuple[str, ...]
+
+    def fill(self, sources: Sources) -> str:
+        """Return the text with what each source is, escaped as inside a JSON text; nothing where it has no value."""
+        return "".join(part if at % 2 == 0 else _escaped(part, sources) for at, part in enumerate(self.parts))
+
+
+def read_template(given: object) -> Template:
+    """Read a template. Raises `ValueError`."""
+    if not isinstance(given, str):
+        raise ValueError("this must be a text")
+    parts = tuple(_SLOT.split(given))
+    for source in parts[1::2]:
+        read_source(source)
+    return Template(parts)
+
+
+def _escaped(source: str, sources: Sources) -> str:
+    return "".join(orjson.dumps(value).decode()[1:-1] for value in read_source(source)(sources)[:1])
 
 
 def apply(parameters: Iterable[Parameter], url: str, sources: Sources) -> Mapped:

@@ -76,7 +76,6 @@ class RouteTable:
     integration: object = option(None, "The name of an integration, or one in place.", read=_as_it_is)
     route_response: bool = option(False, "Send the integration's answer back to the client.")
     model: str = option("", "The name of the model that messages must satisfy.")
-    ordering: Ordering | None = option(None, "none or connection; empty: the API's.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ class ApiTable:
     route_selection_expression: str = option(STANDARD, "What chooses the route of a message.")
     ordering: Ordering = option(Ordering.NONE, "none: messages of a connection run at once; connection: in order.")
     routes: object = option(
-        None, "Route key to integration, or to {integration, route_response, model, ordering}.", read=_as_it_is
+        None, "Route key to integration, or to {integration, route_response, model}.", read=_as_it_is
     )
     integrations: object = option(None, "Integrations by name.", read=_as_it_is)
     models: object = option(None, "JSON schemas (draft 4) by name.", read=_as_it_is)
@@ -134,6 +133,7 @@ def read_api(given: object) -> Api:
         authorizer=parts.authorizer(),
         routes=parts.routes(),
         route_selection_expression=table.route_selection_expression,
+        ordering=table.ordering,
         domain=table.domain,
         api_keys=table.api_keys,
         api_key_source=table.api_key_source,
@@ -333,7 +333,6 @@ class _Parts:
             integration=integration or Integration(type=IntegrationType.MOCK),
             route_response=table.route_response,
             model=model,
-            ordering=table.ordering or self._table.ordering,
         )
 
     def _route_integration(self, given: object) -> Integration | None:
@@ -361,7 +360,9 @@ def _is_url(text: str) -> bool:
         _ = url.port
     except ValueError:
         return False
-    return url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc and text.isascii()
+    # Who is called is the operator's choice: no parameter of a message stands in for the host.
+    has_host = bool(url.hostname) and not set("@{}") & set(url.netloc)
+    return url.scheme in ("http", "https") and has_host and text.isascii()
 
 
 def read_credential(given: object) -> Credential:

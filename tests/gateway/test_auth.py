@@ -21,7 +21,7 @@ from gateway.auth import SERVICE, Authenticator
 from gateway.config import Auth, Config
 from gateway.keys import Algorithm, VerificationKey
 from gateway.options import Secret
-from gateway.tokens import mint, own_key
+from gateway.tokens import TokenRules, mint, own_key
 from gateway.vault import Vault
 
 NOW_MS = 1_700_000_000_000
@@ -307,3 +307,28 @@ async def test_other_keys_and_origins_may_hold_under_way() -> None:
     assert auth.anonymous.subscribe == ("p/open",)
     assert auth.allows_origin("https://other.example", "node:8080")
     assert not auth.allows_origin("https://app.example", "node:8080")
+
+
+async def test_claims_are_read_with_the_nodes_keys() -> None:
+    auth = an_authenticator()
+    assert await auth.claims(a_token(), TokenRules()) == CLAIMS
+    own = mint(SECRET, subject="bob", lifetime_seconds=60, now_ms=NOW_MS)
+    assert (await auth.claims(own, TokenRules()))["sub"] == "bob"
+    for other in (SERVICE_TOKEN, "0" * 64, a_token(OTHER_HMAC), a_token(kid="other"), ""):
+        with pytest.raises(Unauthorized):
+            await auth.claims(other, TokenRules())
+    with pytest.raises(Unauthorized):
+        await auth.claims(a_token(), TokenRules(audience=("us",)))
+
+
+async def test_claims_of_the_key_before_still_count() -> None:
+    config = Config(service_token=Secret(SERVICE_TOKEN), secret_key=Secret("n" * 32), secret_key_old=SECRET)
+    auth = Authenticator(config, now_ms=lambda: NOW_MS, monotonic=lambda: 0.0)
+    old = mint(SECRET, subject="bob", lifetime_seconds=60, now_ms=NOW_MS)
+    assert (await auth.claims(old, TokenRules()))["sub"] == "bob"
+
+
+async def test_claims_may_need_a_key_of_the_set() -> None:
+    auth = an_authenticator(Auth(jwks_url="http://127.0.0.1:9/"))
+    with pytest.raises(Unavailable):
+        await auth.claims(a_token(REMOTE, kid="remote", algorithm="EdDSA"), TokenRules())

@@ -25,6 +25,7 @@ from gateway.tokens import (
     looks_like_jwt,
     mint,
     own_key,
+    verified_claims,
     verify,
 )
 
@@ -324,3 +325,31 @@ def test_what_would_not_be_accepted_is_not_minted(change: dict[str, Any], refusa
 def test_an_expired_token_is_told_from_a_wrong_one() -> None:
     with pytest.raises(Expired):
         verify(a_token(CLAIMS | {"exp": NOW}), KEYS["HS256"], ANY, now_ms=NOW_MS)
+
+
+def test_claims_are_all_that_a_token_says() -> None:
+    claims = {"sub": "alice", "exp": NOW + 60, "room": "blue", "permissions": "of another kind"}
+    token = jwt.encode(claims, HMAC, algorithm="HS256")
+    key = VerificationKey("k", Algorithm.HS256, HMAC)
+    assert verified_claims(token, key, TokenRules(), now_ms=NOW_MS) == claims
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": NOW + 60},
+        {"sub": "", "exp": NOW + 60},
+        {"sub": "@service", "exp": NOW + 60},
+        {"sub": "alice", "exp": NOW},
+        {"sub": "alice"},
+        {"sub": "alice", "exp": NOW + 60, "nbf": NOW + 3600},
+        {"sub": "alice", "exp": NOW + 60, "iss": "another"},
+    ],
+)
+def test_claims_that_are_refused(claims: dict[str, object]) -> None:
+    token = jwt.encode({"iss": "us", **claims}, HMAC, algorithm="HS256")
+    key = VerificationKey("k", Algorithm.HS256, HMAC)
+    with pytest.raises(Unauthorized):
+        verified_claims(token, key, TokenRules(issuer="us"), now_ms=NOW_MS)
+    with pytest.raises(Unauthorized):
+        verified_claims(token, VerificationKey("k", Algorithm.HS256, b"o" * 32), TokenRules(), now_ms=NOW_MS)

@@ -1,5 +1,6 @@
 """Request parameters: where values come from, and what they may not do to a request."""
 
+import json
 import re
 from urllib.parse import parse_qsl, urlsplit
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.apigateway.mapping import Mapped, Sources, apply, read_parameters, values_of
+from gateway.apigateway.mapping import Mapped, Sources, apply, read_parameters, read_template, values_of
 from gateway.options import Mistakes
 
 SOURCES = Sources(
@@ -149,3 +150,29 @@ def test_a_path_parameter_stays_one_segment(name: str) -> None:
 def test_a_path_parameter_needs_a_good_value(name: str) -> None:
     with pytest.raises(ValueError, match="a path parameter"):
         of_message("integration.request.path.user", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("pong", "pong"),
+        ("", ""),
+        ('{"id": "${context.connectionId}"}', '{"id": "L0SM9cOFvHcCIhw="}'),
+        ("${route.request.body.user.name}${route.request.body.none.x}!", "Ada!"),
+        ("${'a'}$b{c}", "a$b{c}"),
+    ],
+)
+def test_templates(text: str, filled: str) -> None:
+    assert read_template(text).fill(SOURCES) == filled
+
+
+@given(st.text())
+def test_what_a_client_sends_stays_inside_its_json_text(name: str) -> None:
+    sources = Sources(body=json.dumps({"name": name}))
+    assert json.loads(read_template('{"hello": "${route.request.body.name}"}').fill(sources)) == {"hello": name}
+
+
+@pytest.mark.parametrize("text", ["${}", "${context}", "${request.body.x}", 7])
+def test_templates_that_are_refused(text: object) -> None:
+    with pytest.raises(ValueError, match=r"a source is|must be a text"):
+        read_template(text)

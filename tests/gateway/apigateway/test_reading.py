@@ -18,6 +18,7 @@ from gateway.apigateway.definitions import (
     Ordering,
     Stage,
 )
+from gateway.apigateway.mapping import read_template
 from gateway.apigateway.policies import INVOKE, MANAGE_CONNECTIONS
 from gateway.apigateway.reading import ApiTable, RouteTable, StageTable, read_api, read_credential
 from gateway.options import Mistakes, Secret, options_of
@@ -60,7 +61,7 @@ uri = "https://example.com/{id}"
 
 [routes]
 "$connect" = "backend"
-"$default" = { integration = "raw", ordering = "none" }
+"$default" = { integration = "raw" }
 send = { integration = "code", route_response = true, model = "send" }
 ping = { integration = { type = "mock", response = "pong" }, route_response = true }
 """
@@ -74,6 +75,7 @@ def test_an_api_is_read() -> None:
     api = chat()
     assert (api.name, api.domain, api.api_key_source) == ("chat", "push.example.com", KeySource.AUTHORIZER)
     assert api.stages == (Stage(name="prod", path="/prod", variables={"host": "app:9000"}),)
+    assert api.ordering is Ordering.CONNECTION
     assert api.api_keys == (Secret("a-key-of-at-least-20-characters"),)
     assert (api.limits.idle_seconds, api.limits.binary, api.limits.message_bytes) == (30, False, 1_000_000)
     assert api.authorizer == AuthorizerSettings(
@@ -92,9 +94,8 @@ def test_its_routes_have_their_integrations() -> None:
     )
     assert routes["send"].integration == Integration(type=IntegrationType.CALLABLE, handler="chat.app:handler")
     assert routes["$default"].integration.request_parameters[0].source == "context.connectionId"
-    assert routes["ping"].integration == Integration(type=IntegrationType.MOCK, response="pong")
+    assert routes["ping"].integration == Integration(type=IntegrationType.MOCK, response=read_template("pong"))
     assert [key for key, route in routes.items() if route.route_response] == ["send", "ping"]
-    assert (routes["send"].ordering, routes["$default"].ordering) == (Ordering.CONNECTION, Ordering.NONE)
     model = routes["send"].model
     assert model is not None
     assert model.allows('{"text": "a"}')
@@ -121,7 +122,7 @@ def test_an_api_is_awss_by_default() -> None:
     api = read_api(an_api())
     assert api.limits == ApiLimits()
     assert api.route_selection_expression == "$request.body.action"
-    assert (api.authorizer, api.api_keys, api.routes["$default"].ordering) == (None, (), Ordering.NONE)
+    assert (api.authorizer, api.api_keys, api.ordering) == (None, (), Ordering.NONE)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,16 @@ INTEGRATIONS: list[tuple[object, str]] = [
     ({"uri": "http://"}, "uri: must be an http"),
     ({"uri": "http://a:b/"}, "uri: must be an http"),
     ({"uri": "http://user:pass@a/"}, "uri: must be an http"),
+    (
+        {
+            "type": "http_proxy",
+            "uri": "http://{host}/",
+            "request_parameters": {"integration.request.path.host": "route.request.body.host"},
+        },
+        "uri: must be an http",
+    ),
+    ({"type": "mock", "response": "${context}"}, "response: a source is"),
+    ({"type": "mock", "response": 7}, "response: this must be a text"),
     ({"uri": "http://é/"}, "uri: must be an http"),
     ({"uri": "http://${stageVariables.host}/"}, "uri: stage prod has no variable host"),
     ({"type": "lambda", "uri": "http://a/"}, "type: this must be one of aws_proxy, http_proxy, mock, callable"),

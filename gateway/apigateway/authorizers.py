@@ -1,0 +1,165 @@
+"""Authorizers: who may open a connection, decided before `$connect` (contracts/apigateway 6 and 10).
+
+A request authorizer is the application's own, behind HTTP or in this process; a `jwt` one checks a token with the keys
+of this node; an `iam` one checks a signature and its key's policy for `execute-api:Invoke`.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+import orjson
+
+from broker.errors import HeadraceError, Unauthorized
+from gateway.apigateway import events
+from gateway.apigateway.callables import Raised, load
+from gateway.apigateway.credentials import Credentials
+from gateway.apigateway.definitions import AuthorizerSettings, Stage
+from gateway.apigateway.events import MAX_QUERY_FIELDS
+from gateway.apigateway.grants import (
+    MAX_ANSWER_BYTES,
+    UNAUTHORIZED,
+    BadAnswer,
+    Grant,
+    Refused,
+    first_token,
+    grant_of_claims,
+    has_all,
+    read_grant,
+)
+from gateway.apigateway.integrations import JSON_TYPE, Services, check_status
+from gateway.apigateway.mapping import Sources
+from gateway.apigateway.outcomes import IntegrationError, Throttled
+from gateway.apigateway.policies import INVOKE
+from gateway.apigateway.ports import ConnectRequest
+from gateway.apigateway.sigv4 import SignedRequest
+from gateway.apigateway.stages import fill
+from gateway.tokens import TokenRules
+
+JWT_SOURCES = ("route.request.header.Authorization", "route.request.querystring.token")
+"""Where a token is looked for where the configuration does not say; browsers cannot set a header."""
+
+log = logging.getLogger(__name__)
+
+ReadClaims = Callable[[str, TokenRules], Awaitable[Mapping[str, object]]]
+"""Returns the claims of a token that was verified. Raises `Unauthorized`, `Unavailable`."""
+
+
+class Authorizer(Protocol):
+    async def decide(self, request: ConnectRequest, *, method_arn: str) -> Grant | Refused:
+        """Say whether the connection may open. Never raises."""
+
+
+class RequestAuthorizer:
+    """Asks the application. Raises `ValueError` where its function cannot be found."""
+
+    def __init__(self, settings: AuthorizerSettings, stage: Stage, services: Services) -> None:
+        self._settings = settings
+        self._stage = stage
+        self._services = services
+        self._url = fill(settings.uri, stage.variables)
+        self._handler = load(settings.handler) if settings.handler else None
+
+    async def decide(self, request: ConnectRequest, *, method_arn: str) -> Grant | Refused:
+        if not has_all(self._settings.identity_sources, sources_of(request, self._stage)):
+            return Refused(401)
+        event = events.authorize(request, method_arn=method_arn, stage_variables=self._stage.variables)
+        try:
+            return read_grant(await self._ask(event, request.request_id), method_arn=method_arn)
+        except Raised as error:
+            return Refused(401 if error.message == UNAUTHORIZED else 500)
+        except Throttled:
+            return Refused(429)
+        except (IntegrationError, BadAnswer) as error:
+            log.warning("an authorizer failed", extra={"reason": str(error), "stage": self._stage.name})
+            return Refused(500)
+
+    async def _ask(self, event: events.Event, request_id: str) -> object:
+        seconds = self._settings.timeout_ms / 1000
+        if self._handler is not None:
+            name = self._settings.handler
+            return await self._services.callables.call(
+                self._handler, event, name=name, request_id=request_id, seconds=seconds
+            )
+        reply = await self._services.callbacks.send(
+            "POST",
+            self._url,
+            headers=[("Content-Type", JSON_TYPE)],
+            body=orjson.dumps(event),
+            secret=self._settings.secret,
+            event_id=request_id,
+            seconds=seconds,
+            max_bytes=MAX_ANSWER_BYTES,
+        )
+        if reply.status == 401:
+            return {"errorMessage": UNAUTHORIZED}
+        if reply.status == 403:
+            # No principal.
+            return {}
+        check_status(reply.status)
+        try:
+            return orjson.loads(reply.body)
+        except orjson.JSONDecodeError:
+            raise BadAnswer("the answer is not JSON") from None
+
+
+class JwtAuthorizer:
+    """Checks a token; its `sub` is the principal, its claims are the context."""
+
+    def __init__(self, settings: AuthorizerSettings, stage: Stage, rules: TokenRules, read_claims: ReadClaims) -> None:
+        self._sources = settings.identity_sources or JWT_SOURCES
+        self._stage = stage
+        self._read_claims = read_claims
+        self._rules = TokenRules(
+            issuer=settings.issuer or rules.issuer,
+            audience=settings.audience or rules.audience,
+            require_expiry=rules.require_expiry,
+        )
+
+    async def decide(self, request: ConnectRequest, *, method_arn: str) -> Grant | Refused:
+        token = first_token(self._sources, sources_of(request, self._stage))
+        if token is None:
+            return Refused(401)
+        try:
+            return grant_of_claims(await self._read_claims(token, self._rules))
+        except Unauthorized:
+            return Refused(401)
+        except HeadraceError as error:
+            log.warning("a token could not be checked", extra={"reason": error.reason, "stage": self._stage.name})
+            return Refused(500)
+
+
+class IamAuthorizer:
+    """Checks a signature by an access key of the configuration, in headers or in a presigned query."""
+
+    def __init__(self, credentials: Credentials, *, now_ms: Callable[[], int]) -> None:
+        self._credentials = credentials
+        self._now_ms = now_ms
+
+    async def decide(self, request: ConnectRequest, *, method_arn: str) -> Grant | Refused:
+        signed = SignedRequest(
+            method="GET",
+            raw_path=request.path.encode("latin-1", errors="replace"),
+            query=request.query.encode("latin-1", errors="replace"),
+            headers=[(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers],
+        )
+        try:
+            caller = self._credentials.authenticate(signed, b"", now_ms=self._now_ms())
+        except HeadraceError:
+            return Refused(403)
+        if not caller.policy.allows(INVOKE, method_arn):
+            return Refused(403)
+        return Grant(principal_id=caller.access_key)
+
+
+def sources_of(request: ConnectRequest, stage: Stage) -> Sources:
+    """Return where identity sources look."""
+    query = parse_qsl(request.query, keep_blank_values=True)[:MAX_QUERY_FIELDS]
+    return Sources(headers=request.headers, query=query, stage_variables=stage.variables, context=_context(request))
+
+
+def _context(request: ConnectRequest) -> Mapping[str, object]:
+    context = events.connect(request)["requestContext"]
+    assert isinstance(context, Mapping)
+    return context

@@ -1,0 +1,167 @@
+"""Back ends in this process: Python functions `handler(event, context)`, as Lambda calls them.
+
+A function that is no coroutine runs in a pool of threads, an `async` one on the node's loop, where it must not block.
+Both have the integration's time. A thread cannot be stopped: a function that goes on after its time keeps its thread,
+and when all are taken, calls wait for one, a bounded number of them, and more are refused.
+"""
+
+import asyncio
+import importlib
+import inspect
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.apigateway.outcomes import Broken, Throttled, TimedOut
+
+THREADS = 64
+"""Functions that run at once."""
+
+MAX_CALLS = 1000
+"""Calls at once, those that wait for a thread included."""
+
+Handler = Callable[[object, "LambdaContext"], object]
+
+log = logging.getLogger(__name__)
+
+
+class Raised(Broken):
+    """The function raised; `message` is what its exception says, which an authorizer's caller looks at."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("The function raised.")
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LambdaContext:
+    """What a function is told of its call, under Lambda's names."""
+
+    aws_request_id: str
+    function_name: str
+    invoked_function_arn: str
+    deadline: float
+    """By the monotonic clock, in seconds."""
+    function_version: str = "$LATEST"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+def load(handler: str) -> Handler:
+    """Return the function that `module:function` names. Raises `ValueError` with what is wrong.
+
+    Modules are also looked for in the working directory, behind everything that is installed.
+    """
+    module, _, name = handler.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found: object = importlib.import_module(module)
+    except Exception as error:
+        # Whatever the operator's module does when it is imported.
+        raise ValueError(f"{module} cannot be imported: {type(error).__name__}: {error}") from None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise ValueError(f"{module} has no function {name}")
+    return found
+
+
+class Callables:
+    """Calls functions. One a node; `close` when it ends."""
+
+    def __init__(self, *, threads: int = THREADS, most: int = MAX_CALLS) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="apigateway-callable")
+        self._most = most
+        self._calls = 0
+        self._lock = threading.Lock()
+
+    async def call(self, handler: Handler, event: object, *, name: str, request_id: str, seconds: float) -> object:
+        """Return what `handler` returns. Raises `Raised`, `TimedOut`, `Throttled`."""
+        context = LambdaContext(
+            aws_request_id=request_id,
+            function_name=name,
+            invoked_function_arn=f"arn:aws:lambda:local:000000000000:function:{name}",
+            deadline=time.monotonic() + seconds,
+        )
+        self._enter()
+        if is_async(handler):
+            try:
+                return await _awaited(handler, event, context, seconds)
+            finally:
+                self._leave()
+        return await self._in_a_thread(handler, event, context, seconds)
+
+    async def _in_a_thread(self, handler: Handler, event: object, context: LambdaContext, seconds: float) -> object:
+        running = self._threads.submit(_outcome_of, handler, event, context)
+        # When the thread is done with it, not when its time is over: until then it holds a thread.
+        running.add_done_callback(lambda _: self._leave())
+        try:
+            async with asyncio.timeout(seconds):
+                result, error = await asyncio.wrap_future(running)
+        except TimeoutError:
+            log.warning("a function took too long", extra={"function": context.function_name})
+            raise TimedOut from None
+        if error is not None:
+            raise _raised(error, context)
+        return result
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._calls >= self._most:
+                raise Throttled
+            self._calls += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._calls -= 1
+
+    def close(self) -> None:
+        """Wait for nothing: a thread that still runs ends with the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def is_async(handler: Handler) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+def _outcome_of(handler: Handler, event: object, context: LambdaContext) -> tuple[object, BaseException | None]:
+    """Return what came of a call. A future must not be given everything that a function can raise."""
+    try:
+        return handler(event, context), None
+    except BaseException as error:
+        return None, error
+
+
+async def _awaited(handler: Handler, event: object, context: LambdaContext, seconds: float) -> object:
+    try:
+        async with asyncio.timeout(seconds) as clock:
+            return await handler(event, context)  # type: ignore[misc]
+    except TimeoutError as error:
+        if not clock.expired():
+            raise _raised(error, context) from None
+        log.warning("a function took too long", extra={"function": context.function_name})
+        raise TimedOut from None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise _raised(error, context) from None
+    except BaseException as error:
+        # sys.exit() in a function ends no node.
+        raise _raised(error, context) from None
+
+
+def _raised(error: BaseException, context: LambdaContext) -> Raised:
+    log.error("a function raised", exc_info=error, extra={"function": context.function_name})
+    with suppress(Exception):
+        return Raised(str(error))
+    return Raised("")
