@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 
 from gateway import metrics as prometheus
 from gateway.admin import openapi, page
@@ -90,14 +90,17 @@ def build(
     metrics: prometheus.Metrics,
     origins: Origins,
     claims: Sequence[Claim] = (),
+    routers: Sequence[APIRouter] = (),
 ) -> Dispatcher:
     """Put the rooms, the pages, health and metrics together. Of two claims the first counts."""
-    return Dispatcher(ams=ams, sse=sse, pages=_pages(health, metrics), origins=origins, claims=claims)
+    pages = _pages(health, metrics, routers)
+    return Dispatcher(ams=ams, sse=sse, pages=pages, origins=origins, claims=claims)
 
 
-def _pages(health: Health, metrics: prometheus.Metrics) -> AsgiApp:
+def _pages(health: Health, metrics: prometheus.Metrics, routers: Sequence[APIRouter]) -> AsgiApp:
     app = FastAPI(title="Headrace", version=prometheus.node_version(), docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(page.build())
+    for router in (page.build(), *routers):
+        app.include_router(router)
     _add_health(app, health)
     _add_metrics(app, metrics)
     _add_reference(app)

@@ -274,6 +274,14 @@ def subscriptions_consume(
     _exit(_run(consuming.run(_target(servers, token, data), request)))
 
 
+@app.command("nodes")
+def nodes(*, servers: Servers = None, token: Token = None, data: DataDirectory = DATA, json: Json = False) -> None:
+    """List the nodes of the cluster, as the first server that answers sees them; * is that one."""
+    from gateway.commands import nodes
+
+    nodes.show(_api(servers, token, data), as_json=json)
+
+
 @app.command("token")
 def mint_token(
     subject: Annotated[str, typer.Argument(help="Whose token it is; stands in logs.")],
