@@ -14,6 +14,7 @@ from headrace.errors import (
     ClientClosed,
     ClientError,
     ConnectionFailed,
+    Dropped,
     Forbidden,
     HeadraceError,
     InvalidMessage,
@@ -22,6 +23,7 @@ from headrace.errors import (
     KeyConflict,
     LeaseLost,
     LimitExceeded,
+    NoSubscriber,
     NotSubscribed,
     OutOfMemory,
     PublishTimeout,
@@ -42,7 +44,9 @@ from headrace.errors import (
 )
 from headrace.failover import Schedule, Server
 from headrace.messages import Attached, Gap, Message, Published, Started
+from headrace.outcomes import Outcome, outcome_of
 from headrace.positions import Position, Range, Recovery, Since, parse_since
+from headrace.publishing import Queue
 from headrace.subscription import Subscription
 
 __all__ = [
@@ -57,6 +61,7 @@ __all__ = [
     "ConnectionFailed",
     "Consumer",
     "Delivery",
+    "Dropped",
     "Forbidden",
     "Gap",
     "HeadraceError",
@@ -67,11 +72,14 @@ __all__ = [
     "LeaseLost",
     "LimitExceeded",
     "Message",
+    "NoSubscriber",
     "NotSubscribed",
     "OutOfMemory",
+    "Outcome",
     "Position",
     "PublishTimeout",
     "Published",
+    "Queue",
     "QueueFull",
     "Range",
     "Recovery",
@@ -95,5 +103,6 @@ __all__ = [
     "UnknownTopic",
     "Unsupported",
     "WrongKind",
+    "outcome_of",
     "parse_since",
 ]

@@ -22,6 +22,7 @@ from headrace.errors import ClientClosed
 from headrace.failover import Schedule, Server
 from headrace.messages import Attached, Gap, Message, Started
 from headrace.positions import Position, Since
+from headrace.publishing import Queue
 from headrace.subscription import Item
 from headrace.subscription import Subscription as AsyncSubscription
 
@@ -63,10 +64,18 @@ class Client:
         dialect: Literal["msgpack", "json"] = "msgpack",
         tls: ssl.SSLContext | None = None,
         schedule: Schedule | None = None,
+        queue: Queue | None = None,
         on_state: Callable[[State], None] | None = None,
     ) -> None:
         self._client = asynchronous.Client(
-            servers, token=token, name=name, dialect=dialect, tls=tls, schedule=schedule, on_state=on_state
+            servers,
+            token=token,
+            name=name,
+            dialect=dialect,
+            tls=tls,
+            schedule=schedule,
+            queue=queue,
+            on_state=on_state,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -111,6 +120,7 @@ class Client:
     connected = _waited(asynchronous.Client.connected)
     flush = _waited(asynchronous.Client.flush)
     publish = _waited(asynchronous.Client.publish)
+    retry = _waited(asynchronous.Client.retry)
 
     def subscribe(
         self, topic: str, *, since: Since = "now", on_gap: Callable[[Gap], None] | None = None

@@ -18,13 +18,13 @@ from headrace.consumer import Consumer
 from headrace.consumers import Consumers
 from headrace.credentials import Credentials, Token
 from headrace.dialects import DIALECTS
-from headrace.errors import ClientClosed, ConnectionFailed
+from headrace.errors import ClientClosed, ConnectionFailed, HeadraceError
 from headrace.events import Answered, Arrived, Complained, Delivered, Ended, Event, Released, Settled
 from headrace.failover import Failover, Schedule, Server
 from headrace.messages import UNSET, Attached, Durability, Gap, Published, Unset
 from headrace.positions import Since
 from headrace.protocol import Protocol
-from headrace.publishing import Call, PublishHandle, Publishing, answer
+from headrace.publishing import Call, PublishHandle, Publishing, Queue, answer
 from headrace.subscription import Subscription
 from headrace.subscriptions import Subscriptions
 
@@ -46,6 +46,7 @@ class Client:
     `servers` are base URLs (`https://host:8080`; http, https, ws, wss), in any order, with a weight where they are a
     `Server`; the nodes tell the client of others. `token` is a string or a function (plain or async) that returns a
     fresh one for each connection. `name` appears in the server's logs. `schedule` says how fast to come back.
+    `queue` bounds the publishes that wait for an answer, while there is no connection too.
     `on_state` is called with a `State` whenever the connection comes or goes.
 
     Use it as `async with Client(...) as client`. It connects in the background and never gives up on its own; what the
@@ -61,9 +62,10 @@ class Client:
         dialect: Literal["msgpack", "json"] = "msgpack",
         tls: ssl.SSLContext | None = None,
         schedule: Schedule | None = None,
+        queue: Queue | None = None,
         on_state: Callable[[State], None] | None = None,
     ) -> None:
-        schedule = schedule or Schedule()
+        schedule, queue = schedule or Schedule(), queue or Queue()
         failover = Failover(
             [servers] if isinstance(servers, str | Server) else servers, draw=Random().random, schedule=schedule
         )
@@ -73,6 +75,8 @@ class Client:
             publisher=secrets.token_hex(16),
             client=_client_name(name),
             half_open_s=schedule.half_open_s,
+            max_pending=queue.messages,
+            max_pending_bytes=queue.bytes,
         )
         self._connector = Connector(
             self._protocol,
@@ -91,7 +95,11 @@ class Client:
             now=self._connector.now,
         )
         self._publishing = Publishing(
-            self._protocol, check_open=self._check_open, wake=self._connector.wake, now=self._connector.now
+            self._protocol,
+            when_full=queue.when_full,
+            check_open=self._check_open,
+            wake=self._connector.wake,
+            now=self._connector.now,
         )
         self._subscriptions = Subscriptions(
             self._protocol,
@@ -180,7 +188,8 @@ class Client:
         reconnects and stored once. `key` is an idempotency key of your own: the same key within an hour, from any
         client with this token, gives the first one's place. `timeout` in seconds.
 
-        Raises the server's refusal (`Forbidden`, `TooLarge`, ...), or `PublishTimeout`: then it may be stored, or not.
+        Raises the server's refusal (`Forbidden`, `TooLarge`, ...), or `PublishTimeout`. Where `maybe_stored` is true
+        of the error, the message may be in the log, and `retry` is safe. `outcome_of` has a word for each.
         """
         call: Call = {
             "text": text,
@@ -192,6 +201,14 @@ class Client:
             "timeout": timeout,
         }
         return await self._publishing.publish(topic, call)
+
+    async def retry(self, error: HeadraceError, *, timeout: float = PUBLISH_TIMEOUT_S) -> Published:
+        """Try a publish again that raised `error` with `maybe_stored`: it is stored once, whatever became of it before.
+
+        In this client, soon: the server remembers a client's last 1,024 publishes to a topic, for an hour. After that
+        it raises `StaleSequence` and stores nothing. `ValueError` for an error that leaves nothing open.
+        """
+        return await self._publishing.retry(error, timeout)
 
     def publish_nowait(
         self,
@@ -208,7 +225,7 @@ class Client:
         """Queue one message, like `publish`, and return a future of its place: the quick way for many messages.
 
         Messages to one topic are stored in the order of the calls. Raises `QueueFull` while 10,000 publishes (or
-        16 MiB) wait for an answer: then `await room()`. Cancelling the future does not take the message back.
+        8 MiB) wait for an answer: then `await room()`. Cancelling the future does not take the message back.
         """
         call: Call = {
             "text": text,

@@ -10,6 +10,10 @@ class HeadraceError(Exception):
 
     code: str = "error"
     sentence: str = "The request failed."
+    maybe_stored: bool = False
+    """Of a publish: whether the message may be in the log all the same."""
+    unsettled: object = None
+    """Of a publish whose outcome is unknown: what `Client.retry` sends again."""
 
     def __init__(self, reason: str | None = None, *, retry_ms: int | None = None) -> None:
         self.reason = reason if reason is not None else self.sentence
@@ -112,11 +116,19 @@ class KeyConflict(CallerError):
     sentence = "This idempotency key was used for another message."
 
 
+class NoSubscriber(CallerError):
+    """Nobody would get the message, and its project refuses such publishes. Nothing was stored."""
+
+    code = "no_subscriber"
+    sentence = "Nobody is subscribed to the topic."
+
+
 class StaleSequence(CallerError):
     """A publish was resent so late that its outcome is no longer remembered: it may be in the log, or not."""
 
     code = "stale_sequence"
     sentence = "This sequence number is older than the window that is remembered."
+    maybe_stored = True
 
 
 class Unsupported(CallerError):
@@ -145,6 +157,7 @@ class UnknownOutcome(ServerError):
 
     code = "unknown_outcome"
     sentence = "It is not known whether this was stored."
+    maybe_stored = True
 
 
 class OutOfMemory(ServerError):
@@ -164,7 +177,7 @@ class ConnectionFailed(ClientError):
 
 
 class PublishTimeout(ClientError):
-    """The time for a publish is over. If it had been sent, it may be in the log, or not."""
+    """The time for a publish is over. Where `maybe_stored`, it may be in the log, and `Client.retry` is safe."""
 
     code = "publish_timeout"
     sentence = "No answer came in time; it is not known whether the message was stored."
@@ -182,6 +195,13 @@ class QueueFull(ClientError):
 
     code = "queue_full"
     sentence = "Too many publishes wait for an answer."
+
+
+class Dropped(ClientError):
+    """The queue was full, and a newer publish took the place of this one, as `when_full="drop"` wants it."""
+
+    code = "dropped"
+    sentence = "The message gave way to a newer one and was never sent."
 
 
 class ClientClosed(ClientError):

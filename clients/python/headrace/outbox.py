@@ -9,6 +9,7 @@ every topic ever published to. The server's window of 1024 numbers a topic is ke
 """
 
 from collections import deque
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -37,6 +38,12 @@ class Pending(Generic[H]):
     handle: H
     in_flight: bool = False
     done: bool = False
+    unsure: bool = False
+    """Whether it was sent before and the answer did not say that nothing was stored."""
+
+    @property
+    def maybe_stored(self) -> bool:
+        return self.in_flight or self.unsure
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +85,17 @@ class Outbox(Generic[H]):
             lane = self._lanes[entry.topic] = Lane()
         lane.order.append(entry)
 
+    def add_again(self, entry: Pending[H]) -> None:
+        """Take a publish back under its old number, in its place before later ones. It is not to be pending."""
+        self.add(entry)
+        lane = self._lanes[entry.topic]
+        lane.order = deque(sorted(lane.order, key=lambda other: other.sequence))
+        self._ready.rotate(1)
+
+    def oldest_unsent(self) -> int | None:
+        """Return the number of the first publish that is certainly not stored; None when all may be."""
+        return next((number for number, entry in self.pending.items() if not entry.maybe_stored), None)
+
     def release(self, *, in_flight: int) -> list[bytes]:
         """Return the frames that may be sent now, at most `in_flight` unanswered in all."""
         frames: list[bytes] = []
@@ -118,7 +136,7 @@ class Outbox(Generic[H]):
         entry = self.pending.get(sequence)
         if entry is None or not entry.in_flight:
             return
-        entry.in_flight = False
+        entry.in_flight, entry.unsure = False, entry.unsure or error.maybe_stored
         self._in_flight -= 1
         lane = self._lanes[entry.topic]
         wait = DEFAULT_RETRY_S if error.retry_ms is None else error.retry_ms / 1000
@@ -144,15 +162,24 @@ class Outbox(Generic[H]):
             lane.waiting.clear()
             lane.hold_until = 0.0
         for entry in self._ready:
-            entry.in_flight = False
+            entry.in_flight, entry.unsure = False, entry.maybe_stored
 
     def expire(self, now: float) -> list[tuple[Pending[H], HeadraceError]]:
         """Take out the publishes whose time is over. Cheap to call often."""
         if now < self._look_at:
             return []
         self._look_at = now + EXPIRY_STEP_S
-        late = [entry.sequence for entry in self.pending.values() if entry.deadline <= now]
-        return [(entry, PublishTimeout()) for entry in (self.finish(sequence, now) for sequence in late) if entry]
+        late = [entry for entry in self.pending.values() if entry.deadline <= now]
+        for entry in late:
+            self.finish(entry.sequence, now)
+        return [(entry, _told(PublishTimeout(), entry)) for entry in late]
+
+    def fail(self, error: HeadraceError) -> list[tuple[Pending[H], HeadraceError]]:
+        """Take out everything: the client is over."""
+        entries = list(self.pending.values())
+        for entry in entries:
+            self.finish(entry.sequence, 0.0)
+        return [(entry, _told(copy(error), entry) if entry.maybe_stored else error) for entry in entries]
 
     def _forget_done(self) -> None:
         """Without a connection nothing is popped: entries that were given up must not pile up."""
@@ -167,3 +194,10 @@ class Outbox(Generic[H]):
             return None
         holds = [lane.hold_until for lane in self._lanes.values() if lane.waiting and lane.hold_until > now]
         return min([max(self._look_at, now), *holds])
+
+
+def _told(error: HeadraceError, entry: Pending[H]) -> HeadraceError:
+    """Say in the error what is known of this publish."""
+    error.maybe_stored = entry.maybe_stored
+    error.unsettled = entry if entry.maybe_stored else None
+    return error

@@ -11,7 +11,7 @@ from typing import Generic
 
 from headrace.consuming import Consumings
 from headrace.dialects import Dialect, Frame
-from headrace.errors import BadFrame, HeadraceError, QueueFull, TooLarge, is_temporary
+from headrace.errors import BadFrame, Dropped, HeadraceError, QueueFull, TooLarge, is_temporary
 from headrace.events import Answered, Broken, Complained, Draining, Event, F, Listed, P, Welcomed
 from headrace.followings import Followings
 from headrace.frames import (
@@ -43,9 +43,20 @@ class Protocol(Generic[P, F]):
     counts as an answer.
     """
 
-    def __init__(self, *, dialect: Dialect, publisher: str, client: str, half_open_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        dialect: Dialect,
+        publisher: str,
+        client: str,
+        half_open_s: float = 10.0,
+        max_pending: int = MAX_PENDING,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+    ) -> None:
         self.welcome = Welcome()
         self._pong_s = half_open_s / 2
+        self._max_pending = max_pending
+        self._max_pending_bytes = max_pending_bytes
         self._dialect = dialect
         self._publisher = publisher
         self._client = client
@@ -65,7 +76,7 @@ class Protocol(Generic[P, F]):
     @property
     def room(self) -> int:
         """How many more publishes may be queued."""
-        return max(MAX_PENDING - len(self._outbox), 0) if self._outbox.bytes < MAX_PENDING_BYTES else 0
+        return max(self._max_pending - len(self._outbox), 0) if self._outbox.bytes < self._max_pending_bytes else 0
 
     @property
     def places(self) -> dict[str, Since]:
@@ -124,7 +135,7 @@ class Protocol(Generic[P, F]):
         durability: Durability | None = None,
     ) -> int:
         """Queue a publish and return its number. Raises `QueueFull` and `TooLarge`, and then has queued nothing."""
-        if len(self._outbox) >= MAX_PENDING:
+        if len(self._outbox) >= self._max_pending:
             raise QueueFull
         sequence = self._requests.peek()
         frame: Frame = {"op": "publish", "id": sequence, "topic": topic, **self._dialect.payload(kind, data)}
@@ -145,8 +156,23 @@ class Protocol(Generic[P, F]):
     def _check_size(self, frame: bytes) -> None:
         if len(frame) > self.welcome.frame_bytes:
             raise TooLarge(f"The publish takes {len(frame)} bytes, the node allows {self.welcome.frame_bytes} a frame.")
-        if len(self._outbox) and self._outbox.bytes + len(frame) > MAX_PENDING_BYTES:
+        if len(self._outbox) and self._outbox.bytes + len(frame) > self._max_pending_bytes:
             raise QueueFull
+
+    def publish_again(self, unsettled: Pending[P], *, handle: P, deadline: float) -> int:
+        """Queue a publish that was given up under its old number, so that it is stored once. Raises `QueueFull`."""
+        if len(self._outbox) >= self._max_pending or unsettled.sequence in self._outbox.pending:
+            raise QueueFull
+        self._check_size(unsettled.frame)
+        again = replace(unsettled, handle=handle, deadline=deadline, in_flight=False, done=False, unsure=True)
+        self._outbox.add_again(again)
+        return again.sequence
+
+    def drop_oldest(self, now: float) -> list[Event[P, F]]:
+        """Give up the oldest publish that was never sent; nothing where all were."""
+        number = self._outbox.oldest_unsent()
+        entry = None if number is None else self._outbox.finish(number, now)
+        return [Answered(entry.handle, Dropped())] if entry else []
 
     def withdraw(self, sequence: int, now: float) -> None:
         """Nobody waits for this publish any more: it is not sent again."""
@@ -276,6 +302,7 @@ class Protocol(Generic[P, F]):
             return
         entry = self._outbox.finish(number, now)
         if entry:
+            error.maybe_stored = error.maybe_stored or entry.unsure
             events.append(Answered(entry.handle, error))
 
     def poll(self, now: float) -> list[Event[P, F]]:
@@ -320,10 +347,6 @@ class Protocol(Generic[P, F]):
 
     def fail(self, error: HeadraceError) -> list[Event[P, F]]:
         """The client is over: everything that is asked for or unanswered ends with `error`."""
-        events: list[Event[P, F]] = []
-        for sequence in list(self._outbox.pending):
-            entry = self._outbox.finish(sequence, 0.0)
-            if entry:
-                events.append(Answered(entry.handle, error))
+        events: list[Event[P, F]] = [Answered(entry.handle, told) for entry, told in self._outbox.fail(error)]
         self._followings.fail(error, events)
         return events + self.consumings.fail(error)

@@ -4,14 +4,29 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Generic, TypedDict
+from dataclasses import dataclass
+from typing import Generic, Literal, TypedDict
 
 from headrace.errors import HeadraceError, PublishTimeout, QueueFull
 from headrace.events import Answered, F
 from headrace.messages import Durability, Published, Unset, payload_of
-from headrace.protocol import Protocol
+from headrace.outbox import Pending
+from headrace.protocol import MAX_PENDING, MAX_PENDING_BYTES, Protocol
 
 PublishHandle = asyncio.Future[Published]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What may wait for an answer, sent or not, and what becomes of a publish for which there is no room.
+
+    `block`: `publish` waits for room. `fail`: it raises `QueueFull`. `drop`: the oldest message that was never sent
+    gives way, and its publish raises `Dropped`. `publish_nowait` never waits: with `block` it raises `QueueFull`.
+    """
+
+    messages: int = MAX_PENDING
+    bytes: int = MAX_PENDING_BYTES
+    when_full: Literal["block", "drop", "fail"] = "block"
 
 
 class Call(TypedDict):
@@ -36,11 +51,13 @@ class Publishing(Generic[F]):
         self,
         protocol: Protocol[PublishHandle, F],
         *,
+        when_full: Literal["block", "drop", "fail"],
         check_open: Callable[[], None],
         wake: Callable[[], None],
         now: Callable[[], float],
     ) -> None:
         self._protocol = protocol
+        self._when_full = when_full
         self._check_open = check_open
         self._wake = wake
         self._now = now
@@ -51,7 +68,25 @@ class Publishing(Generic[F]):
         try:
             sequence, future = self._enqueue(topic, call)
         except QueueFull:
+            if self._when_full != "block":
+                raise
             sequence, future = await self._enqueue_later(topic, call)
+        return await self._answered(sequence, future)
+
+    async def retry(self, error: HeadraceError, timeout: float) -> Published:
+        """Send a publish whose outcome is unknown once more, under its old number."""
+        self._check_open()
+        if not isinstance(error.unsettled, Pending):
+            raise ValueError(
+                "only a publish whose outcome is unknown is retried: where maybe_stored is true"
+            ) from error
+        future: PublishHandle = asyncio.get_running_loop().create_future()
+        deadline = self._now() + timeout
+        sequence = self._protocol.publish_again(error.unsettled, handle=future, deadline=deadline)
+        self._wake()
+        return await self._answered(sequence, future)
+
+    async def _answered(self, sequence: int, future: PublishHandle) -> Published:
         try:
             return await future
         except asyncio.CancelledError:
@@ -75,6 +110,21 @@ class Publishing(Generic[F]):
 
     def _enqueue(self, topic: str, call: Call) -> tuple[int, PublishHandle]:
         self._check_open()
+        while True:
+            try:
+                return self._enqueue_now(topic, call)
+            except QueueFull:
+                if self._when_full != "drop" or not self._drop_oldest():
+                    raise
+
+    def _drop_oldest(self) -> bool:
+        dropped = self._protocol.drop_oldest(self._now())
+        for event in dropped:
+            if isinstance(event, Answered):
+                answer(event)
+        return bool(dropped)
+
+    def _enqueue_now(self, topic: str, call: Call) -> tuple[int, PublishHandle]:
         kind, payload = payload_of(text=call["text"], json=call["json"], data=call["data"])
         future: PublishHandle = asyncio.get_running_loop().create_future()
         sequence = self._protocol.publish(

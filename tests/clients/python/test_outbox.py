@@ -1,6 +1,6 @@
 import math
 
-from headrace.errors import PublishTimeout, Unavailable
+from headrace.errors import ClientClosed, PublishTimeout, Unavailable, UnknownOutcome
 from headrace.outbox import DEFAULT_RETRY_S, WINDOW, Outbox, Pending
 
 BUSY = Unavailable("busy", retry_ms=1000)
@@ -140,3 +140,43 @@ def test_a_new_connection_has_nothing_in_flight() -> None:
     outbox.release(in_flight=2)
     outbox.restart()
     assert len(outbox.release(in_flight=2)) == 2
+
+
+def test_what_was_never_sent_is_certainly_not_stored() -> None:
+    outbox: Outbox[int] = Outbox()
+    add(outbox, 1, deadline=1)
+    add(outbox, 2, deadline=1)
+    outbox.release(in_flight=1)
+    (_, sent), (_, unsent) = outbox.expire(2)
+    assert (sent.maybe_stored, unsent.maybe_stored) == (True, False)
+    assert unsent.unsettled is None
+
+
+def test_a_lost_connection_and_an_unknown_outcome_leave_it_open_and_a_busy_log_does_not() -> None:
+    outbox = outbox_with((1, "p/a"), (2, "p/b"), (3, "p/c"), (4, "p/d"))
+    outbox.release(in_flight=3)
+    outbox.retry(1, BUSY, 0)
+    outbox.retry(2, UnknownOutcome(retry_ms=1000), 0)
+    assert [entry.maybe_stored for entry in outbox.pending.values()] == [False, True, True, False]
+    outbox.restart()
+    assert [entry.maybe_stored for entry in outbox.pending.values()] == [False, True, True, False]
+    assert outbox.oldest_unsent() == 1
+    error = ClientClosed()
+    told = [error for _, error in outbox.fail(error)]
+    assert [each.maybe_stored for each in told] == [False, True, True, False]
+    assert not error.maybe_stored
+    assert outbox.oldest_unsent() is None
+
+
+def test_a_publish_that_comes_again_goes_before_later_ones() -> None:
+    outbox: Outbox[int] = Outbox()
+    add(outbox, 1, deadline=1)
+    outbox.release(in_flight=9)
+    ((entry, _),) = outbox.expire(2)
+    add(outbox, 2)
+    add(outbox, WINDOW + 1)
+    entry.done = entry.in_flight = False
+    outbox.add_again(entry)
+    assert outbox.release(in_flight=9) == [b"p/t#1", b"p/t#2"]
+    outbox.finish(1, 0)
+    assert outbox.release(in_flight=9) == [b"p/t#%d" % (WINDOW + 1)]
