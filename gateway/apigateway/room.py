@@ -1,0 +1,146 @@
+"""The room put together: sockets, management API and our own calls, over the connections of the cluster.
+
+Each part knows the others by `ports` alone; here they meet. The endpoint lets sockets in as their application decides,
+the table has this node's, the id of a connection leads to its node, and the directory owes each one's end.
+"""
+
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.apigateway import extensions, routes
+from gateway.apigateway.attachments import NodeAttachments
+from gateway.apigateway.backend import Backends, Node
+from gateway.apigateway.connections import ClusterConnections
+from gateway.apigateway.credentials import Credentials
+from gateway.apigateway.definitions import Api, Ordering
+from gateway.apigateway.endings import Endings
+from gateway.apigateway.endpoint import Endpoint, new_request_id
+from gateway.apigateway.groups import Groups
+from gateway.apigateway.many import Many
+from gateway.apigateway.owners import Owners
+from gateway.apigateway.ports import Stage
+from gateway.apigateway.records import KIND
+from gateway.apigateway.socket import Deployment
+from gateway.apigateway.table import Table
+from gateway.apigateway.throttle import Throttle
+from gateway.app import Claim
+from gateway.auth import token_rules
+from gateway.context import Context
+from gateway.peers import Peers
+from gateway.websocket import Services
+
+Loop = Callable[[], Coroutine[object, object, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a node needs of it. `drain` tells the ends of the sockets that are closed by then, within its own bound."""
+
+    claims: tuple[Claim, ...]
+    endpoint: Endpoint
+    loops: Mapping[str, Loop]
+    drain: Callable[[], Coroutine[object, object, None]]
+    close: Callable[[], Coroutine[object, object, None]]
+
+
+def build(context: Context, peers: Peers, services: Services) -> Room:
+    """Put the room together.
+
+    Raises `ConfigError` where a function that the configuration names cannot be found.
+    """
+    section, clock = context.config.apigateway, time.monotonic
+    address = own_address(peers.node.advertised.url, context.config.port)
+    credentials = Credentials(section.credentials, is_open=section.open)
+    backends = Backends(
+        section,
+        Node(
+            now_ms=context.now_ms,
+            read_claims=context.auth.claims,
+            rules=token_rules(context.config),
+            credentials=credentials,
+        ),
+    )
+    groups = Groups(context.hub)
+    table = Table(monotonic=clock, in_group=groups.members_of)
+    endings = Endings(peers.directory, peers.node, backends.of, now_ms=context.now_ms)
+    peers.tell_of(KIND, endings.tell)
+    owners = Owners(peers.node, monotonic=clock)
+    connections = ClusterConnections(table, peers.node, peers.inbox, owners)
+    many = Many(table, groups, peers.node, peers.inbox, owners)
+    attachments = NodeAttachments(peers.node, table, endings, groups)
+    requests = {api.name: _requests(api, clock()) for api in section.apis}
+    deployments = {
+        path: deployment
+        for api in section.apis
+        for path, deployment in _deployed(
+            api,
+            backends,
+            attachments,
+            services,
+            requests=requests[api.name],
+            domain_name=api.domain or section.domain or address,
+            now_ms=context.now_ms,
+        )
+    }
+    endpoint = Endpoint(deployments)
+    management = routes.build(context, section, connections, throttles=requests)
+    return Room(
+        claims=(
+            Claim(extensions.takes, extensions.build(context, connections, many)),
+            Claim(routes.takes, management),
+            Claim(endpoint.takes, endpoint.app),
+        ),
+        endpoint=endpoint,
+        loops={"apigateway": connections.serve, "apigateway-ends": endings.serve},
+        drain=endings.drain,
+        close=backends.close,
+    )
+
+
+def _deployed(
+    api: Api,
+    backends: Backends,
+    attachments: NodeAttachments,
+    services: Services,
+    *,
+    requests: Throttle,
+    domain_name: str,
+    now_ms: Callable[[], int],
+) -> list[tuple[str, Deployment]]:
+    """Return the stages of an API by their paths. They share its throttles: AWS counts by account."""
+    limits = api.limits
+    connects = Throttle(
+        rate=limits.connects_per_second, burst=max(limits.connects_per_second, 1.0), now=time.monotonic()
+    )
+    made: list[tuple[str, Deployment]] = []
+    for stage in api.stages:
+        name = Stage(api.name, stage.name)
+        backend = backends.of(name)
+        assert backend is not None, "every configured stage has a back end"
+        deployment = Deployment(
+            stage=name,
+            domain_name=domain_name,
+            limits=limits,
+            backend=backend,
+            attachments=attachments,
+            node=services,
+            now_ms=now_ms,
+            monotonic=time.monotonic,
+            new_request_id=new_request_id,
+            connects=connects,
+            requests=requests,
+            ordered=api.ordering is Ordering.CONNECTION,
+        )
+        made.append((stage.path, deployment))
+    return made
+
+
+def _requests(api: Api, now: float) -> Throttle:
+    return Throttle(rate=api.limits.requests_per_second, burst=api.limits.requests_burst, now=now)
+
+
+def own_address(url: str, port: int) -> str:
+    """Return host and port as events tell them where nothing else is configured: back ends call the node there."""
+    return urlsplit(url).netloc or f"localhost:{port}"
