@@ -276,7 +276,7 @@ class Outgoing:
         """Return every address of the destination, each of which the rules allow."""
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
-                found = await self._resolve(to.host, to.port)
+                found = [to.host] if _is_address(to.host) else await self._resolve(to.host, to.port)
         except (OSError, TimeoutError, UnicodeError):
             raise Failed("The host name could not be resolved.") from None
         addresses = tuple(dict.fromkeys(ip_address(text.partition("%")[0]) for text in found))
@@ -295,6 +295,18 @@ class Outgoing:
     async def close(self) -> None:
         await self._pool.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether `host` is an address as it is written, which no resolver need be asked about.
+
+    Only the usual form: what else a resolver takes for one (`127.1`, `0x7f000001`) is its to read.
+    """
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ RESERVED = (
     "headrace",
     "healthz",
     "metrics",
+    "nodes",
     "openapi.json",
     "readyz",
     "rpc_http",

@@ -325,6 +325,18 @@ async def test_who_does_not_answer_is_given_up() -> None:
         assert (await post(outgoing, f"http://127.0.0.1:{receiver.port}/")).status == 200
 
 
+async def test_nobody_is_asked_about_a_written_address() -> None:
+    async def asked(host: str, port: int) -> Sequence[str]:
+        raise AssertionError(host)
+
+    async with receiving() as receiver, opened(Outgoing(OPEN, resolve=asked)) as outgoing:
+        assert (await post(outgoing, f"http://127.0.0.1:{receiver.port}/")).status == 200
+    async with opened(Outgoing(OutgoingRules(plain_http=True), resolve=asked)) as outgoing:
+        for host in ("127.0.0.1", "[::1]", "[::ffff:10.0.0.1]"):
+            with pytest.raises(NotAllowed):
+                await post(outgoing, f"http://{host}/")
+
+
 async def test_a_resolver_that_hangs_is_given_up() -> None:
     async def never(host: str, port: int) -> Sequence[str]:
         await asyncio.Event().wait()
