@@ -194,7 +194,7 @@ def compose(config: Config, redis: Substrate) -> Parts:
         report = await probe.check()
         return Readiness(report.ready, report.reasons)
 
-    return faces(context, Health(readiness), {**redis.loops, **loops}, census=census, peers=peers)
+    return faces(context, Health(readiness), {**redis.loops, **loops}, census=census, peers=peers, commands=topology)
 
 
 def _services(

@@ -5,9 +5,11 @@ import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+from broker.store.base import Commands
 from gateway import app, logs
 from gateway.admission import Admission
 from gateway.ams import routes as ams
+from gateway.channel import room as channel
 from gateway.config import Config
 from gateway.context import Context
 from gateway.departure import Crowd, Departure
@@ -51,7 +53,9 @@ def x509_loops(context: Context) -> dict[str, Loop]:
     return {"x509": service.serve}
 
 
-def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers) -> Parts:
+def faces(
+    context: Context, health: Health, loops: dict[str, Loop], *, census: Census, peers: Peers, commands: Commands
+) -> Parts:
     """Put the rooms in front of a node's services."""
     config, limits, metrics = context.config, context.config.limits, context.metrics
     tls = Tls(Path(config.tls_cert), Path(config.tls_key)) if config.tls_cert else None
@@ -60,6 +64,12 @@ def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: C
         loops |= x509_loops(context)
     front = realtime.front(context, census=census, bulletin=peers.bulletin)
     peers.attend(front)
+    claims: list[app.Claim] = []
+    if config.channel.enabled:
+        channels = channel.build(context, front, commands, peers.inbox, node_id=lambda: peers.node.id)
+        peers.node.on_evicted.append(channels.evict)
+        loops = {**loops, **channels.loops}
+        claims.append(app.Claim(channels.takes, channels))
     departure = Departure(peers.node, peers.bulletin, grace_seconds=config.drain_seconds)
 
     def on_draining() -> None:
@@ -68,7 +78,12 @@ def faces(context: Context, health: Health, loops: dict[str, Loop], *, census: C
 
     return Parts(
         app=app.build(
-            ams=ams.build(context), sse=sse.build(context), health=health, metrics=metrics, origins=context.auth
+            ams=ams.build(context),
+            sse=sse.build(context),
+            health=health,
+            metrics=metrics,
+            origins=context.auth,
+            claims=claims,
         ),
         http=http_protocol(bounds_of(limits), census, metrics, Admission(limits.accept_per_second)),
         websocket=front.protocol_class(),

@@ -91,6 +91,7 @@ PURE = [
     "gateway/channel/names.py",
     "gateway/channel/settings.py",
     "gateway/channel/tokens.py",
+    "gateway/channel/wire.py",
     "gateway/channel/messages.py",
     "gateway/framing.py",
     "gateway/origins.py",

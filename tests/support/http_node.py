@@ -252,9 +252,14 @@ AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: AsgiApp, *, bounds: Bounds | None = None, census: Census | None = None, metrics: Metrics | None = None
+    app: AsgiApp,
+    *,
+    bounds: Bounds | None = None,
+    census: Census | None = None,
+    metrics: Metrics | None = None,
+    websocket: type | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve `app` as a node does."""
+    """Serve `app` as a node does; `websocket` is what a front's `protocol_class` gives."""
     census = census or Census(connections=1000, connections_per_address=1000)
     metrics = metrics or Metrics()
     protocol = http_protocol(bounds or Bounds(), census, metrics)
@@ -262,7 +267,7 @@ async def serving(
     config = uvicorn.Config(
         app,
         http=protocol,  # type: ignore[arg-type]
-        ws="none",
+        ws=websocket or "none",  # type: ignore[arg-type]
         interface="asgi3",
         lifespan="off",
         log_config=None,

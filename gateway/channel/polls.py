@@ -1,0 +1,137 @@
+"""Polls: the connections that live from one request to the next, held until there is a message.
+
+A held poll counts as alive; after its answer the client is gone unless the next one comes in time. What was answered is
+noted once it is written: an answer that could not be written is given to the next poll.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from broker.errors import HeadraceError
+from broker.positions import Position, Recovery, place
+from broker.store.channels import ChannelMessage, Opened
+from gateway.channel.errors import Replaced
+from gateway.channel.lines import NAME_BYTES
+from gateway.channel.services import Services
+from gateway.channel.wire import Label
+
+
+@dataclass(slots=True, eq=False)
+class Poll:
+    """A connection while a request of it is here."""
+
+    client: bytes
+    label: Label
+    opened: Opened
+    after: Position
+    messages: Sequence[ChannelMessage] = ()
+    skipped: int = 0
+    is_closed: bool = False
+    """The page has closed it, or asks again already."""
+    is_replaced: bool = False
+    _rung: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def name(self) -> str:
+        return self.label.name
+
+    def wake(self) -> None:
+        self._rung.set()
+
+    def end(self, *, replaced: bool) -> None:
+        self.is_closed, self.is_replaced = True, replaced
+        self._rung.set()
+
+    async def rung(self) -> None:
+        await self._rung.wait()
+        self._rung.clear()
+
+
+class Polls:
+    """Those of a node."""
+
+    def __init__(self, services: Services, spawn: Callable[[Coroutine[object, object, None]], None]) -> None:
+        self._services = services
+        self._spawn = spawn
+
+    async def connect(self, client: bytes) -> Label:
+        """Open a new connection, and return what its polls must say. Raises `Unavailable`."""
+        name = secrets.token_urlsafe(NAME_BYTES)
+        opened = await self._open(client, Label(name), cursor=None, alive_ms=self._services.gone_ms)
+        return Label(name, opened.number)
+
+    @contextmanager
+    def _attached(self, poll: Poll) -> Iterator[None]:
+        services = self._services
+        for other in list(services.attached.of(poll.client)):
+            if other.name == poll.name:
+                # Its page has given it up.
+                other.end(replaced=False)
+        services.attached.add(poll.client, poll)
+        services.bindings.hold(poll.client, poll.opened.topics)
+        try:
+            yield
+        finally:
+            services.attached.discard(poll.client, poll)
+            services.bindings.release(poll.client)
+
+    async def poll(self, client: bytes, label: Label | None, *, last_id: Position | None, most: int) -> Poll:
+        """Return messages, up to `most`, as soon as there are any, and without any when the time is over.
+
+        Without a connection there is one from now on. Raises `Replaced`, `Unavailable`. To be cancelled when the peer
+        leaves.
+        """
+        services = self._services
+        label = label or Label(secrets.token_urlsafe(NAME_BYTES))
+        alive_ms = round(services.settings.hold_seconds * 1000) + services.gone_ms
+        opened = await self._open(client, label, cursor=last_id, alive_ms=alive_ms)
+        poll = Poll(client, Label(label.name, opened.number), opened, opened.cursor)
+        try:
+            with self._attached(poll), suppress(TimeoutError):
+                async with asyncio.timeout(services.settings.hold_seconds):
+                    while not poll.is_closed and not await self._read(poll, most):
+                        await poll.rung()
+        except asyncio.CancelledError:
+            self._spawn(self.left(poll))
+            raise
+        if poll.is_replaced:
+            raise Replaced
+        return poll
+
+    async def _read(self, poll: Poll, most: int) -> bool:
+        """Tell whether there is something to answer."""
+        while not poll.is_closed:
+            page = await self._services.store.read(poll.client, poll.name, poll.after, cursor=None, messages=most)
+            if page is None:
+                raise Replaced
+            verdict = place(poll.after, page.log)
+            if verdict.recovery is Recovery.COMPLETE:
+                poll.messages = page.messages
+                return bool(page.messages)
+            poll.skipped += sum(gone.last - gone.first + 1 for gone in verdict.missing)
+            poll.after = verdict.after
+        return True
+
+    async def answered(self, poll: Poll) -> None:
+        """Its answer is written: note that, and wait for the next poll."""
+        await self._wait(poll, poll.messages[-1].position if poll.messages else poll.after)
+
+    async def left(self, poll: Poll) -> None:
+        """Its answer could not be written: the next poll gets it."""
+        await self._wait(poll, None)
+
+    async def _wait(self, poll: Poll, cursor: Position | None) -> None:
+        """Where Redis cannot be asked, the lease runs out, and the next poll gets the same answer."""
+        if not poll.is_closed:
+            with suppress(HeadraceError):
+                await self._open(poll.client, poll.label, cursor=cursor, alive_ms=self._services.gone_ms)
+
+    async def close(self, client: bytes, label: Label) -> None:
+        """The page closes its channel: it is gone now, and a poll of it that is held is answered, on whichever node."""
+        await self._services.close(client, label.name, cursor=None, grace_ms=0)
+
+    async def _open(self, client: bytes, label: Label, *, cursor: Position | None, alive_ms: int) -> Opened:
+        return await self._services.open(client, label.name, number=label.number, alive_ms=alive_ms, cursor=cursor)

@@ -1,0 +1,63 @@
+"""Polls as the room holds them; what they answer over HTTP is in `test_routes`."""
+
+import asyncio
+
+import pytest
+from channel_site import Site, Sites
+from http_node import eventually
+
+from gateway.channel.errors import Replaced
+from gateway.channel.polls import Polls
+from gateway.channel.settings import Channel
+from gateway.channel.wire import Label
+
+
+def polls_of(site: Site) -> Polls:
+    dev = site.room.paths["/_ah/channel/dev"]._handler  # type: ignore[attr-defined]
+    found = dev._polls
+    assert isinstance(found, Polls)
+    return found
+
+
+async def test_a_poll_says_under_what_name_to_go_on(site: Site) -> None:
+    polls = polls_of(site)
+    poll = await polls.poll(site.client, None, last_id=None, most=1)
+    assert poll.label.number == 1
+    assert not poll.messages
+    with pytest.raises(Replaced):
+        await polls.poll(site.client, Label("x", 0), last_id=None, most=1)
+
+
+async def test_an_answer_that_is_not_noted_comes_again(site: Site) -> None:
+    polls = polls_of(site)
+    label = await polls.connect(site.client)
+    await site.send("one", "two")
+    first = await polls.poll(site.client, label, last_id=None, most=1)
+    await polls.left(first)
+    again = await polls.poll(site.client, label, last_id=None, most=1)
+    assert [message.data for message in (*first.messages, *again.messages)] == [b"one", b"one"]
+    await polls.answered(again)
+    last = await polls.poll(site.client, label, last_id=None, most=5)
+    assert [message.data for message in last.messages] == [b"two"]
+
+
+async def test_a_poll_whose_peer_leaves_is_alive_no_longer(sites: Sites) -> None:
+    async with sites(Channel(hold_seconds=200, gone_seconds=0.4, lease_seconds=3)) as site:
+        polls = polls_of(site)
+        label = await polls.connect(site.client)
+        polling = asyncio.create_task(polls.poll(site.client, label, last_id=None, most=1))
+        await asyncio.sleep(0.05)
+        polling.cancel()
+        await eventually(lambda: site.kinds == ["connected", "disconnected"])
+
+
+async def test_a_closed_poll_is_not_opened_again_by_its_answer(site: Site) -> None:
+    polls = polls_of(site)
+    label = await polls.connect(site.client)
+    poll = await polls.poll(site.client, label, last_id=None, most=1)
+    poll.end(replaced=False)
+    await polls.close(site.client, label)
+    await polls.answered(poll)
+    await eventually(lambda: site.kinds == ["connected", "disconnected"])
+    await asyncio.sleep(0.05)
+    assert site.kinds == ["connected", "disconnected"]
