@@ -7,6 +7,7 @@ the rights of an anonymous caller where the caller believes to be someone.
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from broker.accounts import Accounts
@@ -104,11 +105,14 @@ class Authenticator:
             raise _unknown_key()
         return self._verify(token, key)
 
-    async def claims(self, token: str, rules: TokenRules) -> Mapping[str, object]:
-        """Return what a JWT says that is signed with a key of this node and keeps `rules`, or raise as `authenticate`.
+    async def claims(self, token: str, *, issuer: str = "", audience: tuple[str, ...] = ()) -> Mapping[str, object]:
+        """Return what a JWT says that is signed with a key of this node, or raise as `authenticate`.
 
-        No other token is one: who presents the service token is not a user of an application.
+        An empty `issuer` or `audience` is the configuration's. No other token is a JWT: who presents the service token
+        is no user of an application.
         """
+        own = self._rules
+        rules = replace(own, issuer=issuer or own.issuer, audience=audience or own.audience)
         kid = self._kid(token)
         key = self._configured(kid)
         if key is None and self._set is not None and kid:

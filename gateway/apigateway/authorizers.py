@@ -5,7 +5,7 @@ of this node; an `iam` one checks a signature and its key's policy for `execute-
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -35,15 +35,20 @@ from gateway.apigateway.policies import INVOKE
 from gateway.apigateway.ports import ConnectRequest
 from gateway.apigateway.sigv4 import SignedRequest
 from gateway.apigateway.stages import fill
-from gateway.tokens import TokenRules
 
 JWT_SOURCES = ("route.request.header.Authorization", "route.request.querystring.token")
 """Where a token is looked for where the configuration does not say; browsers cannot set a header."""
 
 log = logging.getLogger(__name__)
 
-ReadClaims = Callable[[str, TokenRules], Awaitable[Mapping[str, object]]]
-"""Returns the claims of a token that was verified. Raises `Unauthorized`, `Unavailable`."""
+
+class ReadClaims(Protocol):
+    """Returns the claims of a token that was verified; an empty issuer or audience is the node's.
+
+    Raises `Unauthorized`, `Unavailable`.
+    """
+
+    async def __call__(self, token: str, *, issuer: str, audience: tuple[str, ...]) -> Mapping[str, object]: ...
 
 
 class Authorizer(Protocol):
@@ -107,22 +112,20 @@ class RequestAuthorizer:
 class JwtAuthorizer:
     """Checks a token; its `sub` is the principal, its claims are the context."""
 
-    def __init__(self, settings: AuthorizerSettings, stage: Stage, rules: TokenRules, read_claims: ReadClaims) -> None:
+    def __init__(self, settings: AuthorizerSettings, stage: Stage, read_claims: ReadClaims) -> None:
+        self._settings = settings
         self._sources = settings.identity_sources or JWT_SOURCES
         self._stage = stage
         self._read_claims = read_claims
-        self._rules = TokenRules(
-            issuer=settings.issuer or rules.issuer,
-            audience=settings.audience or rules.audience,
-            require_expiry=rules.require_expiry,
-        )
 
     async def decide(self, request: ConnectRequest, *, method_arn: str) -> Grant | Refused:
         token = first_token(self._sources, sources_of(request, self._stage))
         if token is None:
             return Refused(401)
+        chosen = self._settings
         try:
-            return grant_of_claims(await self._read_claims(token, self._rules))
+            claims = await self._read_claims(token, issuer=chosen.issuer, audience=chosen.audience)
+            return grant_of_claims(claims)
         except Unauthorized:
             return Refused(401)
         except HeadraceError as error:

@@ -27,7 +27,6 @@ from gateway.apigateway.selection import CONNECT, DISCONNECT, parse
 from gateway.apigateway.settings import ApiGateway
 from gateway.options import ConfigError, Mistake
 from gateway.tables import quoted, with_mistakes
-from gateway.tokens import TokenRules
 
 BAD_REQUEST_BODY = "Bad request body"
 """What a message is told that its route's model refuses (contracts/apigateway 13)."""
@@ -162,11 +161,10 @@ def _satisfies(route: Route, body: str | bytes) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What back ends need of the node: its clock, its keys, its rules for tokens."""
+    """What back ends need of the node: its clock and its keys."""
 
     now_ms: Callable[[], int]
     read_claims: ReadClaims
-    rules: TokenRules
     credentials: Credentials
 
 
@@ -223,6 +221,6 @@ class Backends:
             case AuthorizerType.REQUEST:
                 return RequestAuthorizer(settings, stage, services)
             case AuthorizerType.JWT:
-                return JwtAuthorizer(settings, stage, self._node.rules, self._node.read_claims)
+                return JwtAuthorizer(settings, stage, self._node.read_claims)
             case AuthorizerType.IAM:
                 return IamAuthorizer(self._node.credentials, now_ms=self._node.now_ms)

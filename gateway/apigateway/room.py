@@ -26,7 +26,6 @@ from gateway.apigateway.socket import Deployment
 from gateway.apigateway.table import Table
 from gateway.apigateway.throttle import Throttle
 from gateway.app import Claim
-from gateway.auth import token_rules
 from gateway.context import Context
 from gateway.peers import Peers
 from gateway.websocket import Services
@@ -58,7 +57,6 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
         Node(
             now_ms=context.now_ms,
             read_claims=context.auth.claims,
-            rules=token_rules(context.config),
             credentials=credentials,
         ),
     )

@@ -21,7 +21,7 @@ from gateway.auth import SERVICE, Authenticator
 from gateway.config import Auth, Config
 from gateway.keys import Algorithm, VerificationKey
 from gateway.options import Secret
-from gateway.tokens import TokenRules, mint, own_key
+from gateway.tokens import mint, own_key
 from gateway.vault import Vault
 
 NOW_MS = 1_700_000_000_000
@@ -311,24 +311,33 @@ async def test_other_keys_and_origins_may_hold_under_way() -> None:
 
 async def test_claims_are_read_with_the_nodes_keys() -> None:
     auth = an_authenticator()
-    assert await auth.claims(a_token(), TokenRules()) == CLAIMS
+    assert await auth.claims(a_token()) == CLAIMS
     own = mint(SECRET, subject="bob", lifetime_seconds=60, now_ms=NOW_MS)
-    assert (await auth.claims(own, TokenRules()))["sub"] == "bob"
+    assert (await auth.claims(own))["sub"] == "bob"
     for other in (SERVICE_TOKEN, "0" * 64, a_token(OTHER_HMAC), a_token(kid="other"), ""):
         with pytest.raises(Unauthorized):
-            await auth.claims(other, TokenRules())
+            await auth.claims(other)
     with pytest.raises(Unauthorized):
-        await auth.claims(a_token(), TokenRules(audience=("us",)))
+        await auth.claims(a_token(), audience=("us",))
+
+
+async def test_claims_keep_the_rules_of_the_node_or_of_who_asks() -> None:
+    auth = an_authenticator(Auth(keys=(KEY,), issuer="us", audience=("here",)))
+    token = jwt.encode({**CLAIMS, "iss": "them", "aud": "there"}, HMAC, algorithm="HS256", headers={"kid": "local"})
+    assert (await auth.claims(token, issuer="them", audience=("there",)))["sub"] == "alice"
+    for rules in ({"issuer": "them"}, {"audience": ("there",)}, {}):
+        with pytest.raises(Unauthorized):
+            await auth.claims(token, **rules)  # type: ignore[arg-type]
 
 
 async def test_claims_of_the_key_before_still_count() -> None:
     config = Config(service_token=Secret(SERVICE_TOKEN), secret_key=Secret("n" * 32), secret_key_old=SECRET)
     auth = Authenticator(config, now_ms=lambda: NOW_MS, monotonic=lambda: 0.0)
     old = mint(SECRET, subject="bob", lifetime_seconds=60, now_ms=NOW_MS)
-    assert (await auth.claims(old, TokenRules()))["sub"] == "bob"
+    assert (await auth.claims(old))["sub"] == "bob"
 
 
 async def test_claims_may_need_a_key_of_the_set() -> None:
     auth = an_authenticator(Auth(jwks_url="http://127.0.0.1:9/"))
     with pytest.raises(Unavailable):
-        await auth.claims(a_token(REMOTE, kid="remote", algorithm="EdDSA"), TokenRules())
+        await auth.claims(a_token(REMOTE, kid="remote", algorithm="EdDSA"))

@@ -11,7 +11,6 @@ from gateway.apigateway.backend import Backends, Node, StageBackend
 from gateway.apigateway.credentials import Credentials
 from gateway.apigateway.ports import ConnectRequest, Facts, Stage
 from gateway.apigateway.settings import ApiGateway, read_apis, read_credentials
-from gateway.tokens import TokenRules
 
 NOW_MS = 1_700_000_000_000
 CONNECTION = "L0SM9cOFvHcCIhw="
@@ -88,7 +87,7 @@ def functions() -> Iterator[Functions]:
         del sys.modules[MODULE]
 
 
-async def no_claims(token: str, rules: TokenRules) -> Mapping[str, object]:
+async def no_claims(token: str, *, issuer: str, audience: tuple[str, ...]) -> Mapping[str, object]:
     raise AssertionError("no token was to be read")
 
 
@@ -96,7 +95,6 @@ def node(**changes: Any) -> Node:
     members: dict[str, Any] = {
         "now_ms": lambda: NOW_MS,
         "read_claims": no_claims,
-        "rules": TokenRules(),
         "credentials": Credentials(()),
         **changes,
     }

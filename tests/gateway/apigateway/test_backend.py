@@ -212,7 +212,7 @@ async def test_a_user_that_connect_names_goes_over_the_principal(application: Fu
 
 
 async def test_a_token_of_this_node_opens(application: Functions) -> None:
-    async def read(token: str, rules: object) -> dict[str, object]:
+    async def read(token: str, *, issuer: str, audience: tuple[str, ...]) -> dict[str, object]:
         return {"sub": token}
 
     api = {"authorizer": {"type": "jwt"}, "routes": {"$default": {"integration": MOCK}}}
