@@ -23,6 +23,7 @@ from broker.errors import (
     UnknownProject,
     UnknownTopic,
 )
+from broker.messages import Entry
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of, shown
 from broker.observe import Observer, Silent
 from broker.positions import MAX_EPOCH
@@ -118,6 +119,14 @@ class Catalog:
     async def topic(self, topic: TopicName) -> TopicInfo:
         """Raises `UnknownTopic`."""
         return await self._store.topic(topic)
+
+    async def snapshot(self, topic: TopicName) -> tuple[Entry, ...]:
+        """Return the newest message of `topic` that was published to be retained: one or none."""
+        try:
+            kept = await self._store.snapshot(topic)
+        except UnknownTopic:
+            return ()
+        return (kept,) if kept else ()
 
     async def traffic(self, topic: TopicName) -> Traffic:
         """Return what was ever published to `topic`. Raises `UnknownTopic`."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from secrets import token_urlsafe
 from sys import intern
@@ -22,6 +23,7 @@ from broker.errors import (
     Unavailable,
     UnknownTopic,
 )
+from broker.messages import Entry
 from broker.names import TopicName
 from broker.ports import Placed
 from broker.publish import PublishRequest
@@ -270,7 +272,9 @@ class Connection(WebSocket):
         error: HeadraceError | None = None
         try:
             async with asyncio.timeout(SUBSCRIBE_SECONDS):
-                await hub.subscribe(self, topic, request.since, placed=partial(self._placed, request.id))
+                # Before the place is taken: so the snapshot is never ahead of it.
+                kept = await self._shared.context.catalog.snapshot(topic) if request.snapshot else None
+                await hub.subscribe(self, topic, request.since, placed=partial(self._placed, request.id, kept))
         except HeadraceError as refusal:
             error = refusal
         except TimeoutError:
@@ -286,8 +290,8 @@ class Connection(WebSocket):
         self._end_if_forbidden(topic)
         self._resume_requests(topic)
 
-    def _placed(self, id_: RequestId, placed: Placed) -> None:
-        self.answer(frames.subscribed(self.dialect, id_, placed))
+    def _placed(self, id_: RequestId, snapshot: Sequence[Entry] | None, placed: Placed) -> None:
+        self.answer(frames.subscribed(self.dialect, id_, placed, snapshot=snapshot))
 
     def _resume_requests(self, topic: TopicName) -> None:
         """Handle what has waited for a subscribe, up to the next one of the same topic."""

@@ -51,6 +51,14 @@ def read_string(value: object, name: str) -> str:
     return value
 
 
+def read_flag(frame: Fields, name: str) -> bool:
+    """Return a flag, false where it is not given."""
+    given = frame.get(name, False)
+    if not isinstance(given, bool):
+        raise InvalidRequest(f"'{name}' must be true or false.")
+    return given
+
+
 def read_integer(value: object, name: str, *, least: int = 0, most: int = MAX_INTEGER) -> int:
     # `type` and not `isinstance`: True is an int to Python, and nobody means it.
     if type(value) is not int or not least <= value <= most:

@@ -79,6 +79,7 @@ class RealtimeDialect(Protocol):
     def gap(self, topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> bytes: ...
     def delivery(self, attached: Attached, deliveries: Sequence[Delivery]) -> bytes: ...
     def published(self, id_: RequestId, appended: Appended) -> bytes: ...
+    def kept(self, entry: Entry) -> Map: ...
     def frame(self, fields: Map) -> bytes: ...
 
 
@@ -112,10 +113,14 @@ def pong(dialect: RealtimeDialect, id_: RequestId) -> bytes:
     return dialect.frame(_answer("pong", id_))
 
 
-def subscribed(dialect: RealtimeDialect, id_: RequestId, placed: Placed) -> bytes:
+def subscribed(
+    dialect: RealtimeDialect, id_: RequestId, placed: Placed, *, snapshot: Sequence[Entry] | None = None
+) -> bytes:
+    """`snapshot`: the topic's, none or one; None where it was not asked for."""
     place = {"topic": placed.topic, "epoch": placed.end.epoch, "offset": placed.end.offset}
     way = {"after": _place(placed.after), "recovery": placed.recovery.value, "missing": _ranges(placed.missing)}
-    return dialect.frame(_answer("subscribed", id_) | place | way)
+    asked: Map = {} if snapshot is None else {"snapshot": dialect.kept(snapshot[0]) if snapshot else None}
+    return dialect.frame(_answer("subscribed", id_) | place | way | asked)
 
 
 def attached(dialect: RealtimeDialect, id_: RequestId, attached: Attached) -> bytes:
@@ -186,6 +191,15 @@ class Json:
             % (id_, first.epoch, first.offset, appended.time_ms),
         )
 
+    def kept(self, entry: Entry) -> Map:
+        message = entry.message
+        payload: Map = {"base64": b2a_base64(message.payload, newline=False).decode()}
+        if message.kind is Kind.JSON:
+            payload = {"json": orjson.Fragment(message.payload)}
+        elif message.kind is Kind.TEXT:
+            payload = {"text": message.payload.decode(errors="replace")}
+        return _kept(entry, payload)
+
     def _prefix(self, topic: TopicName) -> bytes:
         prefix = b'{"op":"message","topic":%b,"epoch":' % orjson.dumps(topic)
         return _keep(self._prefixes, topic, prefix)
@@ -247,6 +261,9 @@ class Msgpack:
     def published(self, id_: RequestId, appended: Appended) -> bytes:
         return self.frame(_published(id_, appended))
 
+    def kept(self, entry: Entry) -> Map:
+        return _kept(entry, {"kind": entry.message.kind.value, "data": entry.message.payload})
+
     def _prefix(self, topic: TopicName) -> bytes:
         keys: Map = {"op": "message", "topic": topic}
         # Without the map's own header: the number of keys depends on the message.
@@ -290,6 +307,11 @@ def _published(id_: RequestId, appended: Appended) -> Map:
     if appended.duplicate:
         fields["duplicate"] = True
     return fields
+
+
+def _kept(entry: Entry, payload: Map) -> Map:
+    fields = _place(entry.position) | {"time": entry.time_ms} | payload
+    return fields | ({"attributes": dict(entry.message.attributes)} if entry.message.attributes else {})
 
 
 def _gap(topic: TopicName, recovery: Recovery, missing: Sequence[Range]) -> Map:

@@ -5,29 +5,31 @@ frame that cannot be read is no exception of ours: it becomes a `Refused`, which
 valid one.
 """
 
-import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import msgpack
 import orjson
 
-from broker.errors import (
-    HeadraceError,
-    InvalidMessage,
-    InvalidRequest,
-    UnknownOperation,
-)
-from broker.messages import MAX_ATTRIBUTES, Kind, Message
+from broker.errors import HeadraceError, InvalidRequest, UnknownOperation
+from broker.messages import Message
 from broker.names import SubscriptionName, TopicName, parse_subscription, parse_topic, shown
 from broker.ports import FromTime, Last, Since
 from broker.positions import Position
 from broker.publish import Durability
-from gateway.realtime.fields import Fields, RequestId, read_id, read_identity, read_integer, read_string, read_text
-
-MAX_DEPTH = 100
-"""Levels of nesting of one frame, its own map included: parsers of other languages recurse."""
+from gateway.realtime.fields import (
+    Fields,
+    RequestId,
+    read_flag,
+    read_id,
+    read_identity,
+    read_integer,
+    read_string,
+    read_text,
+)
+from gateway.realtime.payloads import MAX_DEPTH, is_too_deep, json_message, msgpack_message
 
 MAX_TOKEN_BYTES = 16_384
 """Of a `hello`'s token; a JWT with a long list of rights fits."""
@@ -61,6 +63,8 @@ class Subscribe(NamedTuple):
     id: RequestId
     topic: TopicName
     since: Since
+    snapshot: bool = False
+    """Whether the answer shall hold the topic's snapshot."""
 
 
 class Unsubscribe(NamedTuple):
@@ -150,7 +154,7 @@ def read_json(data: bytes) -> Request | Refused:
     # Counting brackets costs next to nothing; only a frame with many of them is walked.
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(frame):
         return Refused(None, InvalidRequest(f"The frame nests deeper than {MAX_DEPTH} levels."))
-    return _read(frame, _json_message)
+    return _read(frame, json_message)
 
 
 def read_msgpack(data: bytes) -> Request | Refused:
@@ -161,21 +165,7 @@ def read_msgpack(data: bytes) -> Request | Refused:
         return Refused(None, InvalidRequest("The frame is not a MessagePack map with string keys."))
     if isinstance(frame, dict) and is_too_deep(frame):
         return Refused(None, InvalidRequest(f"The frame nests deeper than {MAX_DEPTH} levels."))
-    return _read(frame, _msgpack_message)
-
-
-def is_too_deep(value: object) -> bool:
-    """Tell whether `value` nests deeper than `MAX_DEPTH` levels. Walks level by level, never recurses."""
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(MAX_DEPTH):
-        level = [item for container in level for item in _items(container) if isinstance(item, dict | list)]
-        if not level:
-            return False
-    return True
-
-
-def _items(container: Fields | list[object]) -> Iterable[object]:
-    return container.values() if isinstance(container, dict) else container
+    return _read(frame, msgpack_message)
 
 
 def _read(frame: object, message: Callable[[Fields], Message]) -> Request | Refused:
@@ -196,7 +186,7 @@ def _request(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]
     if op == "publish":
         return _publish(frame, id_, message)
     if op == "subscribe":
-        return Subscribe(id_, _topic(frame), _since(frame))
+        return Subscribe(id_, _topic(frame), _since(frame), read_flag(frame, "snapshot"))
     if op == "unsubscribe":
         return Unsubscribe(id_, _topic(frame))
     if op == "ping":
@@ -253,70 +243,10 @@ def _publish(frame: Fields, id_: RequestId, message: Callable[[Fields], Message]
     if publisher is not None and key is not None:
         raise InvalidRequest("A publish has 'publisher' and 'seq', or 'key', not both.")
     sequence = read_integer(frame["seq"], "seq") if publisher is not None else 0
-    return Publish(id_, topic, message(frame), publisher, sequence, key, _durability(frame))
-
-
-def _json_message(frame: Fields) -> Message:
-    """Return what the JSON dialect's payload key holds; `json` stays a value, stored compact."""
-    if ("json" in frame) + ("text" in frame) + ("base64" in frame) != 1:
-        raise InvalidRequest("A publish has exactly one of 'json', 'text' and 'base64'.")
-    if "json" in frame:
-        return Message(Kind.JSON, orjson.dumps(frame["json"]), _attributes(frame))
-    if "text" in frame:
-        return Message(Kind.TEXT, read_string(frame["text"], "text").encode(), _attributes(frame))
-    text = read_string(frame["base64"], "base64")
-    try:
-        payload = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:
-        raise InvalidMessage("'base64' is not base64 with the standard alphabet and padding.") from error
-    return Message(Kind.BINARY, payload, _attributes(frame))
-
-
-def _msgpack_message(frame: Fields) -> Message:
-    data = frame.get("data")
-    if not isinstance(data, bytes):
-        raise InvalidRequest("A publish has 'data', a bin value.")
-    kind = frame.get("kind", "binary")
-    if kind == "binary":
-        return Message(Kind.BINARY, data, _attributes(frame))
-    if kind == "text":
-        return Message(Kind.TEXT, _checked_text(data), _attributes(frame))
-    if kind == "json":
-        return Message(Kind.JSON, _compacted(data), _attributes(frame))
-    raise InvalidRequest("'kind' is one of 'json', 'text' and 'binary'.")
-
-
-def _checked_text(data: bytes) -> bytes:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidMessage("A text payload must be UTF-8.") from error
-    return data
-
-
-def _compacted(data: bytes) -> bytes:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InvalidMessage("A json payload must be a JSON document.") from error
-    # One level less than a frame's: in the JSON dialect the payload stands inside one.
-    if data.count(b"{") + data.count(b"[") >= MAX_DEPTH and is_too_deep([value]):
-        raise InvalidMessage(f"The payload nests deeper than {MAX_DEPTH - 1} levels.")
-    return orjson.dumps(value)
-
-
-def _attributes(frame: Fields) -> dict[str, str]:
-    if "attributes" not in frame:
-        return {}
-    given = frame["attributes"]
-    if not isinstance(given, dict):
-        raise InvalidRequest("'attributes' is a map of strings to strings.")
-    if len(given) > MAX_ATTRIBUTES:
-        raise InvalidMessage(f"A message may have {MAX_ATTRIBUTES} attributes, this one has {len(given)}.")
-    for name, value in given.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise InvalidRequest("'attributes' is a map of strings to strings.")
-    return given
+    given = message(frame)
+    if read_flag(frame, "retained"):
+        given = replace(given, retained=True)
+    return Publish(id_, topic, given, publisher, sequence, key, _durability(frame))
 
 
 def _durability(frame: Fields) -> Durability | None:

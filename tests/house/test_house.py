@@ -98,6 +98,7 @@ PURE = [
     "gateway/push/wire.py",
     "gateway/realtime/fields.py",
     "gateway/realtime/frames.py",
+    "gateway/realtime/payloads.py",
     "gateway/realtime/wire.py",
     "gateway/sse/wire.py",
 ]

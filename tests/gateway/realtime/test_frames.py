@@ -182,3 +182,31 @@ def test_the_header_is_that_of_an_unmasked_frame() -> None:
         fields = {"x": "y" * length}
         payload = orjson.dumps(fields)
         assert Json().frame(fields) == Frame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+@pytest.mark.parametrize(
+    ("message", "in_json", "packed"),
+    [
+        (Message(Kind.JSON, b'{"a":1}'), {"json": {"a": 1}}, {"kind": "json", "data": b'{"a":1}'}),
+        (Message(Kind.TEXT, b"x", {"k": "v"}), {"text": "x"}, {"kind": "text", "data": b"x"}),
+        (Message(Kind.BINARY, b"\xff"), {"base64": "/w=="}, {"kind": "binary", "data": b"\xff"}),
+    ],
+)
+def test_a_snapshot_stands_in_the_answer_where_it_was_asked_for(
+    message: Message, in_json: dict[str, object], packed: dict[str, object]
+) -> None:
+    end = Position(7, 41)
+    placed = Placed(TopicName("a/b"), end, Recovery.NONE, (), end)
+    entry = Entry(Position(7, 40), 1755850000123, message)
+    attributes = {"attributes": dict(message.attributes)} if message.attributes else {}
+    place: dict[str, object] = {"epoch": 7, "offset": 40, "time": 1755850000123}
+    for dialect, read, payload in ((Json(), orjson.loads, in_json), (Msgpack(), msgpack.unpackb, packed)):
+
+        def told(snapshot: tuple[Entry, ...] | None, dialect: Any = dialect, read: Any = read) -> dict[str, Any]:
+            frame = frames.subscribed(dialect, 1, placed, snapshot=snapshot)
+            body: dict[str, Any] = read(frame[2 if frame[1] < 126 else 4 :])
+            return body
+
+        assert told((entry,))["snapshot"] == place | payload | attributes
+        assert told(())["snapshot"] is None
+        assert "snapshot" not in told(None)

@@ -16,8 +16,8 @@ from broker.names import TopicName
 from broker.ports import FromTime, Last
 from broker.positions import Position
 from broker.publish import Durability
+from gateway.realtime.payloads import MAX_DEPTH
 from gateway.realtime.wire import (
-    MAX_DEPTH,
     Ack,
     Attach,
     Detach,
@@ -31,7 +31,6 @@ from gateway.realtime.wire import (
     Request,
     Subscribe,
     Unsubscribe,
-    is_too_deep,
     read_json,
     read_msgpack,
 )
@@ -116,12 +115,6 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
-@pytest.mark.parametrize(("levels", "too_deep"), [(1, False), (MAX_DEPTH, False), (MAX_DEPTH + 1, True), (900, True)])
-def test_nesting_is_counted_in_levels(levels: int, too_deep: bool) -> None:
-    assert is_too_deep(nested(levels)) is too_deep
-    assert is_too_deep({"a": 1, "b": nested(levels - 1)} if levels > 1 else {}) is too_deep
-
-
 @pytest.mark.parametrize("levels", [MAX_DEPTH - 1, MAX_DEPTH])
 def test_both_dialects_allow_a_payload_the_same_depth(levels: int) -> None:
     document = orjson.dumps(nested(levels))
@@ -204,3 +197,15 @@ def test_a_position_survives_both_dialects(epoch: int, offset: int, topic: str) 
     wanted = Subscribe(None, TopicName(topic), Position(epoch, offset))
     assert read_json(orjson.dumps(frame)) == wanted
     assert read_msgpack(msgpack.packb(frame)) == wanted
+
+
+def test_a_message_may_be_retained_and_a_snapshot_asked_for() -> None:
+    publish, subscribe = {"op": "publish", "topic": "a/b", "text": "x"}, {"op": "subscribe", "topic": "a/b"}
+    for flags, meant in (({}, False), ({"retained": False}, False), ({"retained": True}, True)):
+        read = read_json(orjson.dumps(publish | flags))
+        assert isinstance(read, Publish)
+        assert read.message.retained is meant
+    assert read_json(orjson.dumps(subscribe | {"snapshot": True})).snapshot is True  # type: ignore[union-attr]
+    assert read_json(orjson.dumps(subscribe)).snapshot is False  # type: ignore[union-attr]
+    for wrong in (publish | {"retained": 1}, subscribe | {"snapshot": "yes"}):
+        assert isinstance(read_json(orjson.dumps(wrong)), Refused)
