@@ -7,6 +7,7 @@ from pathlib import Path
 
 from broker.store.base import Commands
 from gateway import app, logs
+from gateway.admin import nodes
 from gateway.admission import Admission
 from gateway.ams import routes as ams
 from gateway.channel import room as channel
@@ -65,16 +66,20 @@ def faces(
     front = realtime.front(context, census=census, bulletin=peers.bulletin)
     peers.attend(front)
     claims: list[app.Claim] = []
+    draining: list[Callable[[], None]] = []
     if config.channel.enabled:
         channels = channel.build(context, front, commands, peers.inbox, node_id=lambda: peers.node.id)
         peers.node.on_evicted.append(channels.evict)
         loops = {**loops, **channels.loops}
         claims.append(app.Claim(channels.takes, channels))
+        draining.append(channels.drain)
     departure = Departure(peers.node, peers.bulletin, grace_seconds=config.drain_seconds)
 
     def on_draining() -> None:
         health.draining = metrics.draining = True
         peers.on_draining()
+        for drain in draining:
+            drain()
 
     return Parts(
         app=app.build(
@@ -84,6 +89,7 @@ def faces(
             metrics=metrics,
             origins=context.auth,
             claims=claims,
+            routers=[nodes.build(context.auth, peers.node, now_ms=context.now_ms)],
         ),
         http=http_protocol(bounds_of(limits), census, metrics, Admission(limits.accept_per_second)),
         websocket=front.protocol_class(),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from broker.errors import HeadraceError, Unauthorized, Unavailable
 from cluster.membership import Member
+from cluster.node import Node
 from gateway.asgi import permitted, token_of
 from gateway.auth import Authenticator
 
@@ -24,10 +25,8 @@ def document(members: Iterable[Member], *, own: str, now_ms: int) -> dict[str, o
     return {"nodes": sorted(shown, key=lambda node: (str(node["name"]), str(node["id"])))}
 
 
-def build(
-    auth: Authenticator, members: Callable[[], Iterable[Member]], *, own: Callable[[], str], now_ms: Callable[[], int]
-) -> APIRouter:
-    """Return the route. `members` are as of the last contact with Redis."""
+def build(auth: Authenticator, node: Node, *, now_ms: Callable[[], int]) -> APIRouter:
+    """Return the route of what `node` sees."""
     router = APIRouter(tags=["Node"])
 
     @router.get("/nodes", summary="The nodes of the cluster; needs the service token.", response_class=Response)
@@ -40,7 +39,7 @@ def build(
             await permitted(auth, token, lambda caller: caller.require_operator())
         except HeadraceError as refusal:
             return _refused(refusal)
-        body = orjson.dumps(document(members(), own=own(), now_ms=now_ms()))
+        body = orjson.dumps(document(node.members, own=node.id, now_ms=now_ms()))
         return Response(body, media_type="application/json", headers=JSON_HEADERS)
 
     return router

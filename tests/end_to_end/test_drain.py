@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -73,6 +76,19 @@ async def test_the_list_of_servers_follows_the_cluster(three: list[Node]) -> Non
         back = asyncio.create_task(asyncio.to_thread(c.restart))
         await listed(listener, everybody, seconds=nodes.START_SECONDS)
         await back
+
+
+def test_the_operator_sees_the_nodes(three: list[Node]) -> None:
+    a = three[0]
+    answer = httpx.get(f"{a.url}/nodes", headers=a.headers)
+    assert [node["name"] for node in answer.json()["nodes"]] == ["n0", "n1", "n2"]
+    assert httpx.get(f"{a.url}/nodes").status_code == 401
+    command = [sys.executable, "-m", "gateway", "nodes", "--json"]
+    shown = subprocess.run(command, env=a.env, capture_output=True, text=True, timeout=30, check=True).stdout
+    seen = {node["name"]: node for node in map(json.loads, shown.splitlines())}
+    assert {name: node["url"] for name, node in seen.items()} == {f"n{n}": node.url for n, node in enumerate(three)}
+    assert [node["this"] for node in seen.values()] == [True, False, False]
+    assert not any(node["draining"] for node in seen.values())
 
 
 async def follow(node: Node, since: object) -> tuple[contextlib.AsyncExitStack, Raw]:

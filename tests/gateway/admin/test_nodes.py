@@ -1,5 +1,6 @@
 """The cluster as one node sees it, shown to the operator alone."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -32,7 +33,7 @@ class Auth:
 def client() -> httpx.AsyncClient:
     app = FastAPI()
     app.include_router(
-        nodes.build(Auth(), lambda: MEMBERS, own=lambda: "a.1", now_ms=lambda: NOW_MS)  # type: ignore[arg-type]
+        nodes.build(Auth(), SimpleNamespace(id="a.1", members=MEMBERS), now_ms=lambda: NOW_MS)  # type: ignore[arg-type]
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://node")
 
