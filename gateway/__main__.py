@@ -39,7 +39,7 @@ from cluster.probe import Probe
 from cluster.topology import Topology
 from gateway.ams.receiving import message_document, zulu
 from gateway.auth import Authenticator
-from gateway.config import Config
+from gateway.config import Config, ConfigError
 from gateway.context import Context
 from gateway.faces import Loop, faces
 from gateway.health import Health, Readiness
@@ -100,6 +100,10 @@ async def run_node(
                     if read:
                         stop.on_hangup = Reloading(config, given=given, read=read, apply=parts.apply).reload
                     await run(parts, listener, stop, on_listening=lambda: on_listening(config))
+    except ConfigError as errors:
+        for mistake in errors.mistakes:
+            log.error("%s", mistake)
+        return MISCONFIGURED
     except InvalidAddress as error:
         log.error("redis: %s", error)
         return MISCONFIGURED

@@ -15,9 +15,9 @@ from cluster.address import parse_address
 from cluster.engine import Engine
 from gateway import __main__ as root
 from gateway.__main__ import CRASHED, MISCONFIGURED, Substrate, compose, in_force, run_node, substrate
-from gateway.config import Config, Secret
+from gateway.config import Config, ConfigError, Mistake, Secret
 from gateway.secrets import with_kept_secrets
-from gateway.server import Stop, bind, run
+from gateway.server import Parts, Stop, bind, run
 
 WAIT_SECONDS = 60
 TOKEN = "operator-token-0123456789"
@@ -103,6 +103,19 @@ async def test_an_address_that_is_none_ends_the_node_with_a_sentence(caplog: pyt
 
     assert status == MISCONFIGURED
     assert "redis" in caplog.text
+
+
+async def test_a_mistake_that_shows_when_a_node_is_put_together_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> Parts:
+        raise ConfigError([Mistake("apigateway.apis.chat", "there is no such function"), Mistake("here", "another")])
+
+    monkeypatch.setattr(root, "compose", mistaken)
+    with bind("127.0.0.1", 0) as listener, caplog.at_level(logging.ERROR):
+        status = await run_node(on_redis("redis://127.0.0.1:1"), listener, on_listening=lambda config: None)
+    assert status == MISCONFIGURED
+    assert caplog.messages == ["apigateway.apis.chat: there is no such function", "here: another"]
 
 
 async def test_data_that_another_node_serves_is_refused(embedded: Config, caplog: pytest.LogCaptureFixture) -> None:
