@@ -44,6 +44,8 @@ _PATTERNS = (
     re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"),
     # The user and password of a URL.
     re.compile(r"(://)[^/\s@\"']+(?=@)"),
+    # A channel's token, wherever it stands.
+    re.compile(r"()\b[0-9a-f]{32}-channel-[0-9]+-[0-9]+-[A-Za-z0-9_.~]*"),
     # A JWT, wherever it stands.
     re.compile(r"()\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
 )

@@ -42,7 +42,7 @@ class Outlet(Protocol):
         """Write them; False, and nothing is given, where it is over."""
 
     def skip(self, count: int) -> None:
-        """So many messages are gone."""
+        """So many messages are gone; 0: nobody knows how many."""
 
     def finish(self, error: HeadraceError | None) -> None:
         """Tell the page of the error, if there is one, and close."""

@@ -16,6 +16,7 @@ from broker.store.channels import ChannelMessage, Opened
 from gateway.channel.errors import Replaced
 from gateway.channel.lines import NAME_BYTES
 from gateway.channel.services import Services
+from gateway.channel.tokens import Grant
 from gateway.channel.wire import Label
 
 
@@ -32,6 +33,8 @@ class Poll:
     is_closed: bool = False
     """The page has closed it, or asks again already."""
     is_replaced: bool = False
+    is_over: bool = False
+    """It is answered as it is: the node ends."""
     _rung: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -45,6 +48,10 @@ class Poll:
         self.is_closed, self.is_replaced = True, replaced
         self._rung.set()
 
+    def hurry(self) -> None:
+        self.is_over = True
+        self._rung.set()
+
     async def rung(self) -> None:
         await self._rung.wait()
         self._rung.clear()
@@ -56,6 +63,14 @@ class Polls:
     def __init__(self, services: Services, spawn: Callable[[Coroutine[object, object, None]], None]) -> None:
         self._services = services
         self._spawn = spawn
+        self._held: set[Poll] = set()
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Answer all that are held, and hold none any more: the node ends."""
+        self._is_draining = True
+        for poll in self._held:
+            poll.hurry()
 
     async def connect(self, client: bytes) -> Label:
         """Open a new connection, and return what its polls must say. Raises `Unavailable`."""
@@ -70,29 +85,33 @@ class Polls:
             if other.name == poll.name:
                 # Its page has given it up.
                 other.end(replaced=False)
+        self._held.add(poll)
         services.attached.add(poll.client, poll)
         services.bindings.hold(poll.client, poll.opened.topics)
         try:
             yield
         finally:
+            self._held.discard(poll)
             services.attached.discard(poll.client, poll)
             services.bindings.release(poll.client)
 
-    async def poll(self, client: bytes, label: Label | None, *, last_id: Position | None, most: int) -> Poll:
+    async def poll(self, grant: Grant, label: Label | None, *, last_id: Position | None, most: int) -> Poll:
         """Return messages, up to `most`, as soon as there are any, and without any when the time is over.
 
         Without a connection there is one from now on. Raises `Replaced`, `Unavailable`. To be cancelled when the peer
         leaves.
         """
-        services = self._services
+        services, client = self._services, grant.client_id
+        hold_seconds = 0 if self._is_draining else self._hold_seconds(grant)
         label = label or Label(secrets.token_urlsafe(NAME_BYTES))
-        alive_ms = round(services.settings.hold_seconds * 1000) + services.gone_ms
+        alive_ms = round(hold_seconds * 1000) + services.gone_ms
         opened = await self._open(client, label, cursor=last_id, alive_ms=alive_ms)
         poll = Poll(client, Label(label.name, opened.number), opened, opened.cursor)
+        until = asyncio.get_running_loop().time() + hold_seconds
         try:
             with self._attached(poll), suppress(TimeoutError):
-                async with asyncio.timeout(services.settings.hold_seconds):
-                    while not poll.is_closed and not await self._read(poll, most):
+                while not poll.is_closed and not await self._read(poll, most) and not poll.is_over:
+                    async with asyncio.timeout_at(until):
                         await poll.rung()
         except asyncio.CancelledError:
             self._spawn(self.left(poll))
@@ -100,6 +119,11 @@ class Polls:
         if poll.is_replaced:
             raise Replaced
         return poll
+
+    def _hold_seconds(self, grant: Grant) -> float:
+        """A poll is not held longer than its token holds: the next one is told that it has timed out."""
+        left = grant.expires_s - self._services.now_ms() / 1000
+        return max(min(self._services.settings.hold_seconds, left), 0)
 
     async def _read(self, poll: Poll, most: int) -> bool:
         """Tell whether there is something to answer."""

@@ -45,6 +45,8 @@ class Room:
     loops: dict[str, Loop]
     evict: Callable[[], None]
     """To be called when the node was held to be gone: ends what no front of WebSockets ends."""
+    drain: Callable[[], None]
+    """To be called when the node is to end: polls are held no more."""
 
     def takes(self, scope: Scope) -> bool:
         """Tell whether a request is this room's to answer."""
@@ -96,17 +98,19 @@ def build(
         services.store, services.attached, context.catalog, tokens=tokens, settings=settings, now_ms=context.now_ms
     )
     lines = Lines(services)
+    polls = Polls(services, lines.spawn)
     front.waiting_rooms.append(SocketRoom(services, lines, front.node))
     remote = rpc.build(context.auth, channels, application=settings.application, default_minutes=settings.token_minutes)
     return Room(
         channels=channels,
-        paths={**pages(services, lines), **dict.fromkeys(rpc.PATHS, remote)},
+        paths={**pages(services, lines, polls), **dict.fromkeys(rpc.PATHS, remote)},
         loops={
             "channel lines": lines.run,
             "channel presence": services.presences.run,
             "channel webhooks": webhooks.run,
         },
         evict=lines.evict,
+        drain=polls.drain,
     )
 
 
@@ -130,9 +134,8 @@ def _services(
     )
 
 
-def pages(services: Services, lines: Lines) -> dict[str, AsgiApp]:
+def pages(services: Services, lines: Lines, polls: Polls) -> dict[str, AsgiApp]:
     """Return what pages ask for, by path."""
-    polls = Polls(services, lines.spawn)
     handlers: dict[str, Handler] = {
         "/_ah/channel/dev": Dev(services, polls),
         "/_ah/channel/poll": LongPoll(services, polls),

@@ -127,7 +127,7 @@ class Dev:
                 return await request.answer()
             return await request.answer(poll.messages[0].data, JSON)
 
-        held = self._polls.poll(grant.client_id, request.label or UNNAMED, last_id=None, most=1)
+        held = self._polls.poll(grant, request.label or UNNAMED, last_id=None, most=1)
         await hold(self._polls, request, held, write)
 
     async def _disconnect(self, request: Request, grant: Grant) -> None:
@@ -161,7 +161,7 @@ class LongPoll:
         label = request.label
         if label is None:
             label = await self._polls.connect(grant.client_id)
-        held = self._polls.poll(grant.client_id, label, last_id=last_id, most=POLLED_AT_ONCE)
+        held = self._polls.poll(grant, label, last_id=last_id, most=POLLED_AT_ONCE)
         await hold(self._polls, request, held, write)
 
 

@@ -9,7 +9,7 @@ and `LAST` the `id` of the last message that the page got. A page that comes bac
 
     {"open": {"client": CLIENT, "last_id": LAST, "expires": s}}    first, and in each poll's answer: go on from here
     {"id": LAST, "data": "text"}                                   a message
-    {"gap": n}                                                     n messages are gone: kept too long, or too many
+    {"gap": n}                                                     n messages are gone: too old, or too many; 0: unknown
     {"error": {"code": 401, "description": "Token+timed+out."}}    the last frame: `onerror`, then `onclose`
     {"refreshed": {"expires": s}}                                  the answer to a new token
 

@@ -159,3 +159,11 @@ def test_the_level_can_be_set_later(logged: Callable[..., str]) -> None:
     assert not quiet.isEnabledFor(logging.INFO)
     set_level("ERROR")
     assert not quiet.isEnabledFor(logging.WARNING)
+
+
+def test_a_channels_token_is_redacted_wherever_it_stands() -> None:
+    token = "0123456789abcdef0123456789abcdef-channel-4294967295-1767225600-player_1.a~2Db"
+    assert redact(f"GET /_ah/channel/dev?command=poll&channel={token}&client=7.a 401") == (
+        "GET /_ah/channel/dev?command=poll&channel=…&client=7.a 401"
+    )
+    assert redact(f"({token})") == "(…)"
