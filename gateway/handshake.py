@@ -292,7 +292,7 @@ class Handshake(asyncio.Protocol):
         if isinstance(verdict, Rejection):
             if not self._over:
                 self._reject(verdict, "denied")
-        elif self._over or self._transport.is_closing():
+        elif self._transport.is_closing():
             verdict.abandon(self._over or ABNORMAL)
         else:
             self._enter(verdict, response)

@@ -215,12 +215,12 @@ class Socket(WebSocket):
     # Its end.
 
     def close(self, code: int, reason: str = "") -> None:
-        self._end = self._end or (code, reason)
+        self._end = (code, reason)
         super().close(code, reason)
 
     def _answer_close(self, protocol: Protocol, received: Close) -> None:
         told = NO_STATUS_REASON if received.code == NO_STATUS else received.reason
-        self._end = self._end or (int(received.code), told)
+        self._end = (int(received.code), told)
         super()._answer_close(protocol, received)
 
     def on_gone(self) -> None:

@@ -177,6 +177,16 @@ async def test_a_request_that_came_in_pieces_is_spelt_as_it_was_sent() -> None:
         assert d.keeper.arrivals[0].headers[:2] == (("HoSt", "here"), ("X-Odd", "1"))
 
 
+async def test_an_earlier_request_leaves_no_headers_behind() -> None:
+    async with door() as d, sockets.raw(d.port) as client:
+        assert (await client.shake(b"GET / HTTP/1.1\r\nHost: first\r\nX-First: 1\r\n\r\n")).status == 404
+        # The node's answer to plain requests has no length in these tests.
+        assert (await client.reader.readuntil(b"0\r\n\r\n")).strip() == b"0"
+        assert (await client.shake(upgrade("/stage", host="second"))).status == 101
+        assert d.keeper.arrivals[0].headers[0] == ("host", "second")
+        assert d.keeper.arrivals[0].header("x-first") is None
+
+
 async def test_the_room_selects_the_subprotocol() -> None:
     async with door() as d, sockets.raw(d.port) as client:
         d.keeper.subprotocol = "two"

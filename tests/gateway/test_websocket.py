@@ -15,7 +15,7 @@ from sockets import BINARY, CLOSE, PING, PONG, TEXT, frame
 from gateway.config import Limits
 from gateway.metrics import Metrics
 from gateway.session import Census, Outbox, Wheel
-from gateway.websocket import CLOSE_SECONDS, Services, WebSocket
+from gateway.websocket import CLOSE_SECONDS, LOOK_SECONDS, Services, WebSocket
 
 FIN = 0x80
 
@@ -265,6 +265,42 @@ async def test_a_deadline_of_the_room_closes(node: Services) -> None:
     node.wheel.arm(socket, 1)
     await turn(node, 10)
     assert (4999).to_bytes(2) in transport.written
+    node.wheel.stop()
+
+
+async def test_a_room_without_pings_and_deadlines_is_looked_at_all_the_same(node: Services) -> None:
+    class Unpinged(Socket):
+        ping_seconds = math.inf
+
+    transport = Transport()
+    socket = Unpinged(transport, node)
+    socket.start()
+    for _ in range(3):
+        armed = socket.due
+        assert 0 < armed - node.wheel.now <= LOOK_SECONDS + 1
+        node.wheel.now = armed - 1
+        node.wheel.turn()
+        assert socket.due > armed
+    assert (socket.closing, transport.written) == (False, b"")
+    node.wheel.stop()
+
+
+async def test_a_room_may_have_smaller_bounds_than_the_node(node: Services) -> None:
+    class Small(Socket):
+        max_frame_bytes = 10
+        max_message_bytes = 15
+
+    for sent, code in (
+        (frame(FIN | TEXT, b"x" * 10), None),
+        (frame(FIN | TEXT, b"x" * 11), 1009),
+        (frame(TEXT, b"x" * 10) + frame(FIN, b"x" * 5), None),
+        (frame(TEXT, b"x" * 10) + frame(FIN, b"x" * 6), 1009),
+    ):
+        transport = Transport()
+        socket = Small(transport, node)
+        socket.data_received(sent)
+        assert len(socket.messages) == (code is None)
+        assert (transport.written[2:4] == (code or 0).to_bytes(2)) is (code is not None)
     node.wheel.stop()
 
 

@@ -238,6 +238,10 @@ async def test_a_malformed_handshake_is_refused_in_awss_dialect() -> None:
     async with served() as d, sockets.raw(d.port) as client:
         answer = await client.shake(upgrade("/prod", sec_websocket_key="short"))
         assert (answer.status, answer.body) == (400, b'{"message":"Bad Request"}')
+    async with served() as d, sockets.raw(d.port) as client:
+        answer = await client.shake(upgrade("/prod", sec_websocket_version="12"))
+        assert (answer.status, answer.body) == (426, b'{"message":"Upgrade Required"}')
+        assert answer.headers["sec-websocket-version"] == "13"
         assert d.application.requests == []
 
 

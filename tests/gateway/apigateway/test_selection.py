@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from gateway.apigateway.selection import DEFAULT, MAX_STEPS, STANDARD, InvalidExpression, parse
 
-CHAT = '{"service": "chat", "action": "join", "data": {"room": "room1234", "users": ["ann", {"name": "bob"}]}}'
+CHAT = (
+    '{"service": "chat", "a$b": "odd", "action": "join",'
+    ' "data": {"room": "room1234", "users": ["ann", {"name": "bob"}]}}'
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,7 @@ CHAT = '{"service": "chat", "action": "join", "data": {"room": "room1234", "user
         ("$request.body.data.users[1].name", "bob"),
         ("$request.body.data['room']", "room1234"),
         ('$request.body["data"]["room"]', "room1234"),
+        ("${request.body['a$b']}!", "odd!"),
         ("$request.body.data.users[2]", ""),
         ("$request.body.data[0]", ""),
         ("$request.body.action.deeper", ""),

@@ -166,11 +166,14 @@ async def test_the_bytes_in_hand_have_a_bound_too() -> None:
     slow = Slow()
     limits = ApiLimits(buffer_bytes=1024)
     async with served(Application(reply=slow), limits=limits) as d, raw_client(d) as client:
-        bodies = [str(n) * 600 for n in range(4)]
+        bodies = [str(n) * length for n, length in enumerate((500, 2000, 600, 600))]
         client.send(b"".join(frame(FIN | TEXT, body.encode()) for body in bodies))
         await eventually(lambda: slow.at_once == 2)
+        slow.let(bodies[0])
+        assert (await client.frame())[1].decode() == bodies[0]
+        assert slow.taken == bodies[:2], "the second alone is too much"
         slow.let(*bodies)
-        assert {(await client.frame())[1].decode() for _ in bodies} == set(bodies)
+        assert {(await client.frame())[1].decode() for _ in range(3)} == set(bodies[1:])
         assert slow.most == 2
 
 
@@ -238,9 +241,10 @@ async def test_frames_for_many_are_written_as_they_are() -> None:
 
 
 async def test_a_slow_reader_is_full_recovers_and_disturbs_nobody() -> None:
-    limits = ApiLimits(buffer_bytes=65_536)
+    limits = ApiLimits(buffer_bytes=100_000)
     async with served(limits=limits) as d, raw_client(d) as slow:
         slow_socket = d.attached.only
+        assert slow_socket.transport.get_write_buffer_limits() == (25_000, 100_000)
         slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
         sent = 0
         async with asyncio.timeout(sockets.PATIENCE_SECONDS):
@@ -273,7 +277,8 @@ async def test_a_socket_that_closes_takes_nothing() -> None:
 
 
 async def test_activity_is_data_in_or_out() -> None:
-    async with served(Application(reply=echo)) as d, raw_client(d) as client:
+    slow = Slow()
+    async with served(Application(reply=slow)) as d, raw_client(d) as client:
         socket = d.attached.only
         times = [d.application.requests[0].facts.connected_at_ms]
         assert socket.last_active_at_ms == times[0]
@@ -285,6 +290,7 @@ async def test_activity_is_data_in_or_out() -> None:
             await eventually(lambda: socket.last_active_at_ms > before)
 
         await moves(lambda: client.send(frame(FIN | TEXT, b"in")))
+        await moves(lambda: slow.let("in"))
         await client.frame()
         await moves(lambda: socket.send(b"out"))
         await moves(lambda: socket.write(socket.framing.framed(b"group")))
@@ -414,7 +420,7 @@ async def test_an_idle_connection_goes() -> None:
 
 
 async def test_an_old_connection_goes_whatever_it_does() -> None:
-    limits = ApiLimits(connection_seconds=0.2, idle_seconds=0.1)
+    limits = ApiLimits(connection_seconds=0.2, idle_seconds=0)
     async with served(Application(reply=echo), limits=limits) as d, client_of(d) as client:
         with contextlib.suppress(ConnectionClosed):
             while True:
