@@ -67,21 +67,17 @@ def faces(
     peers.attend(front)
     claims: list[app.Claim] = []
     draining: list[Callable[[], None]] = []
-    draining: list[Callable[[], None]] = []
     if config.channel.enabled:
         channels = channel.build(context, front, commands, peers.inbox, node_id=lambda: peers.node.id)
         peers.node.on_evicted.append(channels.evict)
         loops = {**loops, **channels.loops}
         claims.append(app.Claim(channels.takes, channels))
         draining.append(channels.drain)
-        draining.append(channels.drain)
     departure = Departure(peers.node, peers.bulletin, grace_seconds=config.drain_seconds)
 
     def on_draining() -> None:
         health.draining = metrics.draining = True
         peers.on_draining()
-        for drain in draining:
-            drain()
         for drain in draining:
             drain()
 
