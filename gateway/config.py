@@ -28,6 +28,7 @@ from gateway.options import (
     describe,
     flatten,
     line_of,
+    lines_of_tables,
     nearest,
     option,
     options_of,
@@ -148,15 +149,20 @@ def load(
     mistakes: list[Mistake] = []
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
+    tables: dict[str, list[str]] = {}
     named = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
-    for layer in (_from_file(named, mistakes), _from_environment(environment, mistakes), _from_flags(flags or {})):
+    for layer in (
+        _from_file(named, mistakes, tables),
+        _from_environment(environment, mistakes),
+        _from_flags(flags or {}),
+    ):
         for key, given, source in layer:
             known = OPTIONS[key]
             try:
                 values[key] = read_value(known, given)
                 sources[key] = source
             except Mistakes as several:
-                mistakes += several.under(source)
+                mistakes += several.under(source, tables.get(source, ()))
             except ValueError as error:
                 mistakes.append(Mistake(source, f"{error}{describe(known, given)}"))
     config = _build(values, sources)
@@ -177,7 +183,8 @@ def explain(config: Config) -> list[tuple[str, str, str, str]]:
 Layer = Iterator[tuple[str, object, str]]
 
 
-def _from_file(path: Path | None, mistakes: list[Mistake]) -> Layer:
+def _from_file(path: Path | None, mistakes: list[Mistake], tables: dict[str, list[str]]) -> Layer:
+    """Yield what the file says. In `tables` each list of tables gets the places of its items, by its own."""
     if path is None:
         return
     try:
@@ -197,6 +204,7 @@ def _from_file(path: Path | None, mistakes: list[Mistake]) -> Layer:
         line = line_of(text, key)
         place = f"{path}{f':{line}' if line else ''} {key}"
         if key in OPTIONS:
+            tables[place] = [f"{path}:{line} {key}" for line in lines_of_tables(text, key)]
             yield key, given, place
         else:
             near = nearest(key, [*OPTIONS, *_SECTIONS])

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -34,10 +34,14 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong with the configuration: where it stands, and a sentence with the way out."""
+    """One thing wrong with the configuration: where it stands, and a sentence with the way out.
+
+    `item` is the number, from 1, of the table in a list of tables that it was found in.
+    """
 
     place: str
     sentence: str
+    item: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.sentence}"
@@ -50,9 +54,13 @@ class Mistakes(ValueError):
         self.mistakes = tuple(mistakes)
         super().__init__("; ".join(str(mistake) for mistake in mistakes))
 
-    def under(self, place: str) -> list[Mistake]:
-        """Return them with the place of the value that they were found in."""
-        return [Mistake(".".join(filter(None, (place, inner.place))), inner.sentence) for inner in self.mistakes]
+    def under(self, place: str, items: Sequence[str] = ()) -> list[Mistake]:
+        """Return them with the place of the value that they were found in, or of the item of it where it is known."""
+        found: list[Mistake] = []
+        for inner in self.mistakes:
+            base = items[inner.item - 1] if inner.item and inner.item <= len(items) else place
+            found.append(replace(inner, place=".".join(filter(None, (base, inner.place)))))
+        return found
 
 
 class ConfigError(Exception):
@@ -223,3 +231,9 @@ def line_of(text: str, key: str) -> int | None:
         if assigned and (assigned[1] == name if here == section else not here and assigned[1] == key):
             return number
     return None
+
+
+def lines_of_tables(text: str, key: str) -> list[int]:
+    """Return the line of each `[[key]]` of a TOML document."""
+    heading = re.compile(rf"\s*\[\[\s*{re.escape(key)}\s*\]\]")
+    return [number for number, line in enumerate(text.splitlines(), 1) if heading.match(line)]

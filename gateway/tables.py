@@ -6,6 +6,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -80,7 +81,9 @@ def read_listed(given: object, read: Callable[[object], T], *, most: int, called
     for number, value in enumerate(given, 1):
         name = value.get("name") if isinstance(value, Mapping) else None
         place = name if isinstance(name, str) and name else str(number)
-        one = with_mistakes(partial(read, value), quoted(place), mistakes)
+        inner: list[Mistake] = []
+        one = with_mistakes(partial(read, value), quoted(place), inner)
+        mistakes += [replace(mistake, item=number) for mistake in inner]
         if one is not None:
             found.append(one)
     if mistakes:

@@ -9,11 +9,13 @@ from gateway.options import (
     MAX_SHOWN,
     ConfigError,
     Mistake,
+    Mistakes,
     Option,
     Secret,
     describe,
     flatten,
     line_of,
+    lines_of_tables,
     nearest,
     option,
     options_of,
@@ -181,3 +183,17 @@ def test_an_error_says_every_mistake() -> None:
 def test_an_option_needs_no_bounds() -> None:
     free = Option("free", int, 0, "Any.", None, None, None)
     assert read_value(free, -(10**30)) == -(10**30)
+
+
+def test_mistakes_stand_under_what_they_were_found_in() -> None:
+    found = Mistakes([Mistake("a", "wrong"), Mistake("", "no table", item=2), Mistake("b.c", "wrong", item=3)])
+    assert str(found) == "a: wrong; : no table; b.c: wrong"
+    assert [mistake.place for mistake in found.under("x")] == ["x.a", "x", "x.b.c"]
+    assert [mistake.place for mistake in found.under("x", ["x1", "x2"])] == ["x.a", "x2", "x.b.c"]
+    assert [mistake.place for mistake in found.under("")] == ["a", "", "b.c"]
+
+
+def test_tables_of_a_list_have_their_lines() -> None:
+    text = "[[a.b]]\nx = 1\n[[a.b.c]]\n  [[ a.b ]]\n[a.b]\n# [[a.b]]\n[[axb]]\n"
+    assert lines_of_tables(text, "a.b") == [1, 4]
+    assert lines_of_tables("", "a") == []

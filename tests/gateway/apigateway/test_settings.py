@@ -68,7 +68,7 @@ def test_mistakes_stand_with_the_file_the_line_and_their_place(tmp_path: Path) -
     file = tmp_path / "headrace.toml"
     assert [mistake.place for mistake in error.value.mistakes] == [
         f'{file}:7 apigateway.apis.chat.routes."$default".integration',
-        f"{file}:7 apigateway.apis.news.integrations.ping.type",
+        f"{file}:13 apigateway.apis.news.integrations.ping.type",
         f"{file}:19 apigateway.credentials.1.secrt",
         f"{file}:19 apigateway.credentials.1.secret",
     ]
