@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -41,7 +41,7 @@ class Mistake:
 
     place: str
     sentence: str
-    item: int | None = field(default=None, compare=False)
+    item: int | None = dataclasses.field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.sentence}"
