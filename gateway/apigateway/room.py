@@ -50,16 +50,7 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
     Raises `ConfigError` where a function that the configuration names cannot be found.
     """
     section, clock = context.config.apigateway, time.monotonic
-    address = own_address(peers.node.advertised.url, context.config.port)
-    credentials = Credentials(section.credentials, is_open=section.open)
-    backends = Backends(
-        section,
-        Node(
-            now_ms=context.now_ms,
-            read_claims=context.auth.claims,
-            credentials=credentials,
-        ),
-    )
+    backends = _backends(context)
     groups = Groups(context.hub)
     table = Table(monotonic=clock, in_group=groups.members_of)
     endings = Endings(peers.directory, peers.node, backends.of, now_ms=context.now_ms)
@@ -69,19 +60,18 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
     many = Many(table, groups, peers.node, peers.inbox, owners)
     attachments = NodeAttachments(peers.node, table, endings, groups)
     requests = {api.name: _requests(api, clock()) for api in section.apis}
-    deployments = {
-        path: deployment
-        for api in section.apis
-        for path, deployment in _deployed(
+    address = section.domain or own_address(peers.node.advertised.url, context.config.port)
+    deployments: dict[str, Deployment] = {}
+    for api in section.apis:
+        deployments |= _deployed(
             api,
             backends,
             attachments,
             services,
             requests=requests[api.name],
-            domain_name=api.domain or section.domain or address,
+            domain_name=api.domain or address,
             now_ms=context.now_ms,
         )
-    }
     endpoint = Endpoint(deployments)
     management = routes.build(context, section, connections, throttles=requests)
     return Room(
@@ -97,6 +87,16 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
     )
 
 
+def _backends(context: Context) -> Backends:
+    section = context.config.apigateway
+    node = Node(
+        now_ms=context.now_ms,
+        read_claims=context.auth.claims,
+        credentials=Credentials(section.credentials, is_open=section.open),
+    )
+    return Backends(section, node)
+
+
 def _deployed(
     api: Api,
     backends: Backends,
@@ -106,18 +106,18 @@ def _deployed(
     requests: Throttle,
     domain_name: str,
     now_ms: Callable[[], int],
-) -> list[tuple[str, Deployment]]:
+) -> dict[str, Deployment]:
     """Return the stages of an API by their paths. They share its throttles: AWS counts by account."""
     limits = api.limits
     connects = Throttle(
         rate=limits.connects_per_second, burst=max(limits.connects_per_second, 1.0), now=time.monotonic()
     )
-    made: list[tuple[str, Deployment]] = []
+    made: dict[str, Deployment] = {}
     for stage in api.stages:
         name = Stage(api.name, stage.name)
         backend = backends.of(name)
         assert backend is not None, "every configured stage has a back end"
-        deployment = Deployment(
+        made[stage.path] = Deployment(
             stage=name,
             domain_name=domain_name,
             limits=limits,
@@ -131,7 +131,6 @@ def _deployed(
             requests=requests,
             ordered=api.ordering is Ordering.CONNECTION,
         )
-        made.append((stage.path, deployment))
     return made
 
 
