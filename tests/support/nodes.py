@@ -60,6 +60,10 @@ class Node:
         return self._child.pid
 
     @property
+    def is_running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    @property
     def env(self) -> dict[str, str]:
         """The environment of a client command that talks to this node."""
         return {**os.environ, "HEADRACE_SERVER": self.url, "HEADRACE_TOKEN": self.token}
@@ -102,7 +106,8 @@ class Node:
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        if self.is_running:
+            os.kill(self.pid, signal.SIGCONT)
 
     def signal(self) -> None:
         """SIGTERM, without waiting for what it does."""
