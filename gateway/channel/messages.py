@@ -162,7 +162,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, Value]]:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return an unsigned 64-bit number and the place after it."""
+    """Return an unsigned number and the place after it."""
     value = 0
     for index in range(_MAX_VARINT_BYTES):
         if at + index >= len(data):
@@ -170,12 +170,12 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at + index]
         value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
-            return value & (2**64 - 1), at + index + 1
+            return value, at + index + 1
     raise InvalidRequest("The message is not valid: a number.")
 
 
 def _signed32(value: int) -> int:
-    """Return the `int32` that a varint of 64 bits stands for."""
+    """Return the `int32` that a varint stands for."""
     low = value & (2**32 - 1)
     return low - 2**32 if low >= 2**31 else low
 

@@ -117,7 +117,7 @@ def test_a_message_cut_anywhere_is_refused_or_shorter(data: bytes, cut: int) -> 
         "0a01 61",
         "0b0c",
         "0801",
-        "00 01",
+        "0001 0a0161 120162",
         "0a01 61 12ff ffff ffff ffff ffff ff02",
         "80808080808080808080 01",
     ],
@@ -143,6 +143,7 @@ def test_fields_of_other_kinds_and_numbers_are_skipped() -> None:
     sending = pb.SendMessageRequest(application_key="a", message="b").SerializeToString()
 
     assert messages.read_sending(unknown + sending + unknown) == Sending(b"a", b"b")
+    assert messages.read_creation(unknown + b"\x0a\x01a") == Creation(b"a")
 
 
 def test_a_channel_is_bound_to_a_bounded_number_of_topics() -> None:

@@ -201,7 +201,7 @@ async def test_other_refusals_are_rpc_errors(scene: Scene, error: HeadraceError,
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (request("memcache", "Get", b""), 1),
+        (request("memcache", "CreateChannel", b"\x0a\x01a"), 1),
         (request("channel", "Close", b""), 1),
         (request("channel", "createchannel", b""), 1),
         (request("channel", "CreateChannel", b""), 2),
@@ -239,6 +239,13 @@ async def test_a_call_takes_no_longer_than_its_client_waits(scene: Scene, monkey
     assert answer.rpc_error.code == RpcError.DEADLINE_EXCEEDED
 
 
+@pytest.mark.parametrize("deadline", ["-1", "0", "nan", "1e9", "soon", ""])
+async def test_a_deadline_that_makes_no_sense_is_ours(scene: Scene, deadline: str) -> None:
+    await scene.call(send(ticket=OPERATOR), headers={"X-Google-RPC-Service-Deadline": deadline})
+
+    assert len(scene.channels.sent) == 1
+
+
 # Who may call.
 
 
@@ -274,9 +281,10 @@ async def test_a_credential_in_the_query_or_as_the_ticket(scene: Scene, path: st
         ({"Authorization": "Bearer wrong"}, 401),
         ({"Authorization": "Basic bm8="}, 403),
         ({"Authorization": "Basic !"}, 403),
+        ({"Authorization": "Digest " + base64.b64encode(f"anyone:{OPERATOR}".encode()).decode()}, 403),
         ({"x-api-key": "wrong"}, 401),
     ],
-    ids=["none", "bearer", "basic without a password", "bad basic", "x-api-key"],
+    ids=["none", "bearer", "basic without a password", "bad basic", "digest", "x-api-key"],
 )
 async def test_without_a_valid_credential_nothing_is_done(
     scene: Scene, path: str, credential: dict[str, str], status: int

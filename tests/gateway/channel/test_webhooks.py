@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from http_node import SECRET, eventually
-from receiver import Receiver, answering, receiving
+from receiver import Received, Receiver, answering, receiving
 
 from broker.errors import LimitExceeded
 from gateway.channel import webhooks
@@ -119,6 +119,24 @@ async def test_without_retry_a_failure_stops_nothing(receiver: Receiver) -> None
         receiver.answer = answering(200)
         await hooks.notify(event(sequence=2))
         await eventually(lambda: len(receiver.received) == 2)
+
+
+async def test_a_client_whose_event_takes_long_holds_up_no_other(receiver: Receiver) -> None:
+    answered = asyncio.Event()
+
+    async def answer_late(request: Received, writer: asyncio.StreamWriter) -> None:
+        if request.body == b"from=slow":
+            await answered.wait()
+        await answering(200)(request, writer)
+
+    receiver.answer = answer_late
+    async with telling(receiver) as hooks:
+        for client_id in (b"slow", b"slow", b"other"):
+            await hooks.notify(event(client_id))
+        await eventually(lambda: len(receiver.received) == 2)
+        assert {request.body for request in receiver.received} == {b"from=slow", b"from=other"}
+        answered.set()
+        await eventually(lambda: len(receiver.received) == 3)
 
 
 async def test_what_waits_is_bounded(receiver: Receiver) -> None:

@@ -125,6 +125,16 @@ def test_a_server_that_is_not_there_is_passed_over_and_remembered(nodes: Nodes, 
     assert node.methods == [method] * 3
 
 
+def test_who_answered_last_is_asked_first(nodes: Nodes) -> None:
+    first, second = nodes(), nodes()
+    first.answer = served(503)
+    cluster = Cluster([first.url, second.url])
+    for _ in range(3):
+        cluster.call("channel", "CreateChannel", b"")
+
+    assert (len(first.seen), len(second.seen)) == (1, 3)
+
+
 def test_when_nobody_is_there(nodes: Nodes) -> None:
     with pytest.raises(apiproxy_errors.RPCFailedError, match="127"):
         Cluster(["http://127.0.0.1:1", "http://127.0.0.1:2"]).call("channel", "CreateChannel", b"")
