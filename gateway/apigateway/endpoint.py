@@ -21,6 +21,9 @@ from gateway.apigateway.stages import RESERVED
 from gateway.asgi import Answer, AsgiApp, Receive, Scope, Send, send_answer
 from gateway.websocket import ABNORMAL
 
+DRAIN_SECONDS = 5.0
+"""For the integrations that still run when a node goes; what is left is cut off, as at any end of a node."""
+
 UNKNOWN_STAGE = Rejection(status=403, body=denial(FORBIDDEN))
 
 _TYPES = {401: "UnauthorizedException", 403: "ForbiddenException", 429: "LimitExceededException"}
@@ -66,14 +69,13 @@ class Endpoint:
     def claims(self, path: str, host: str | None) -> bool:
         """Take the stages, what lies under them, and what could be another stage beside one of them."""
         path = stage_path(path)
-        if path in self._deployments:
-            return True
-        above = path.rpartition("/")[0]
-        if above in self._parents and path.lower().split("/")[1:2] not in _OWN:
-            return True
-        while above and above not in self._deployments:
-            above = above.rpartition("/")[0]
-        return bool(above)
+        beside = path.rpartition("/")[0] in self._parents and path.lower().split("/")[1:2] not in _OWN
+        return beside or self._is_under_a_stage(path)
+
+    def _is_under_a_stage(self, path: str) -> bool:
+        while path and path not in self._deployments:
+            path = path.rpartition("/")[0]
+        return bool(path)
 
     async def admit(self, arrival: Arrival) -> Entry | Rejection:
         deployment = self._deployments.get(stage_path(arrival.path))
@@ -113,11 +115,17 @@ class Endpoint:
         refused = _refused(status, _WORDS.get(status, INTERNAL_ERROR), new_request_id())
         return Rejection(status=status, body=refused.body, headers=(*headers, *refused.headers))
 
+    async def drain(self) -> None:
+        """Return when the messages in hand have been handled, or `DRAIN_SECONDS` have passed."""
+        tasks = {task for deployment in self._deployments.values() for task in deployment.tasks}
+        if tasks:
+            await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+
     # Over HTTP.
 
     def takes(self, scope: Scope) -> bool:
-        """Tell whether a plain request is for a stage."""
-        return stage_path(scope["path"]) in self._deployments
+        """Tell whether a plain request is for a stage, or for anything under it."""
+        return self._is_under_a_stage(scope["path"])
 
     @property
     def app(self) -> AsgiApp:

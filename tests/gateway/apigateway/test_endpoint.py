@@ -14,7 +14,7 @@ from sockets import CLOSE, frame, upgrade
 from broker.errors import Unavailable
 from gateway.apigateway.definitions import ApiLimits
 from gateway.apigateway.endpoint import new_request_id
-from gateway.apigateway.ports import Denied
+from gateway.apigateway.ports import Denied, Reply
 
 ID = re.compile(r"[A-Za-z0-9_-]{15}=")
 
@@ -220,6 +220,30 @@ async def test_a_node_that_drains_lets_nobody_in() -> None:
         assert d.attached.ends == [("000000000000001=", 1012, "")]
 
 
+async def test_a_drain_lets_the_messages_in_hand_be_handled(monkeypatch: Any) -> None:
+    gate = asyncio.Event()
+
+    async def wait(_: str | bytes) -> Reply:
+        await gate.wait()
+        return Reply()
+
+    async with served(Application(reply=wait)) as d, sockets.raw(d.port) as client:
+        await client.shake(upgrade("/prod"))
+        await d.endpoint.drain()
+        client.send(frame(0x81, b"slow"))
+        await eventually(lambda: d.application.received)
+        draining = asyncio.create_task(d.endpoint.drain())
+        await asyncio.sleep(0.02)
+        assert not draining.done()
+        gate.set()
+        await draining
+        gate.clear()
+        client.send(frame(0x81, b"too slow"))
+        await eventually(lambda: len(d.application.received) == 2)
+        monkeypatch.setattr("gateway.apigateway.endpoint.DRAIN_SECONDS", 0.02)
+        await d.endpoint.drain()
+
+
 async def test_foreign_pages_are_refused_only_where_the_node_is_asked_to() -> None:
     async with served() as d, sockets.raw(d.port) as client:
         assert (await client.shake(upgrade("/prod", origin="http://evil.example"))).status == 101
@@ -255,8 +279,10 @@ async def test_a_plain_request_for_a_stage_is_told_to_upgrade() -> None:
         return {"type": "http.request"}
 
     async with served(paths=PATHS) as d:
-        for path, taken in (("/prod", True), ("/prod/", True), ("/ws/chat/v2", True), ("/dev", False), ("/", False)):
-            assert d.endpoint.takes({"type": "http", "path": path}) is taken
+        for path in ("/prod", "/prod/", "/prod/a/b", "/ws/chat/v2", "/ws/chat/v2/"):
+            assert d.endpoint.takes({"type": "http", "path": path})
+        for path in ("/dev", "/", "", "/ws", "/ws/chat", "/production", "/ws/chat/v4/a"):
+            assert not d.endpoint.takes({"type": "http", "path": path})
         await d.endpoint.app({"type": "http", "path": "/prod", "headers": [], "method": "GET"}, receive, send)
         assert sent[0]["status"] == 426
         assert (b"upgrade", b"websocket") in sent[0]["headers"]
