@@ -10,6 +10,7 @@ from gateway import app, logs
 from gateway.admin import nodes
 from gateway.admission import Admission
 from gateway.ams import routes as ams
+from gateway.apigateway import room as apigateway
 from gateway.channel import room as channel
 from gateway.config import Config
 from gateway.context import Context
@@ -61,8 +62,7 @@ def faces(
     config, limits, metrics = context.config, context.config.limits, context.metrics
     tls = Tls(Path(config.tls_cert), Path(config.tls_key)) if config.tls_cert else None
     if tls:
-        loops = {**loops, "tls": tls.serve}
-        loops |= x509_loops(context)
+        loops = {**loops, "tls": tls.serve, **x509_loops(context)}
     front = realtime.front(context, census=census, bulletin=peers.bulletin)
     peers.attend(front)
     claims: list[app.Claim] = []
@@ -73,6 +73,9 @@ def faces(
         loops = {**loops, **channels.loops}
         claims.append(app.Claim(channels.takes, channels))
         draining.append(channels.drain)
+    aws = apigateway.build(context, peers, front.node)
+    front.waiting_rooms.append(aws.endpoint)
+    loops, claims = {**loops, **aws.loops}, [*claims, *aws.claims]
     departure = Departure(peers.node, peers.bulletin, grace_seconds=config.drain_seconds)
 
     def on_draining() -> None:
@@ -95,7 +98,7 @@ def faces(
         websocket=front.protocol_class(),
         metrics=metrics,
         loops=loops,
-        drain=lambda: _drain(context, front, peers),
+        drain=lambda: _drain(context, front, peers, aws),
         on_draining=on_draining,
         move=lambda connections: departure.move(Crowd(front, connections, moving=MOVING)),
         end_seconds=config.drain_seconds or math.inf,
@@ -114,9 +117,11 @@ def _apply(config: Config, context: Context, peers: Peers, tls: Tls | None) -> N
         tls.use(Path(config.tls_cert), Path(config.tls_key))
 
 
-async def _drain(context: Context, front: Front, peers: Peers) -> None:
-    """Answer the publishes in flight, give back duties, close the sockets with 1012, leave. All are bounded."""
+async def _drain(context: Context, front: Front, peers: Peers, aws: apigateway.Room) -> None:
+    """Answer the publishes in flight, give back duties, close the sockets (1012), tell of it, leave; all bounded."""
     await asyncio.gather(context.publisher.drain(), peers.give_back())
     await front.drain()
+    await aws.drain()
     await context.consumers.drain()
     await peers.leave()
+    await aws.close()
