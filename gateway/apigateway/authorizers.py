@@ -5,6 +5,7 @@ of this node; an `iam` one checks a signature and its key's policy for `execute-
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -33,6 +34,7 @@ from gateway.apigateway.mapping import Sources
 from gateway.apigateway.outcomes import IntegrationError, Throttled
 from gateway.apigateway.policies import INVOKE
 from gateway.apigateway.ports import ConnectRequest
+from gateway.apigateway.reports import Reports
 from gateway.apigateway.sigv4 import SignedRequest
 from gateway.apigateway.stages import fill
 
@@ -56,12 +58,25 @@ class Authorizer(Protocol):
         """Say whether the connection may open. Never raises."""
 
 
-class RequestAuthorizer:
+class _Reporting:
+    """Tells of failures that are not the caller's."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._reports = Reports()
+
+    def _report(self, reason: str) -> None:
+        times = self._reports.due(self._stage.path, time.monotonic())
+        if times:
+            log.warning("an authorizer failed", extra={"path": self._stage.path, "reason": reason, "times": times})
+
+
+class RequestAuthorizer(_Reporting):
     """Asks the application. Raises `ValueError` where its function cannot be found."""
 
     def __init__(self, settings: AuthorizerSettings, stage: Stage, services: Services) -> None:
+        super().__init__(stage)
         self._settings = settings
-        self._stage = stage
         self._services = services
         self._url = fill(settings.uri, stage.variables)
         self._handler = load(settings.handler) if settings.handler else None
@@ -77,7 +92,7 @@ class RequestAuthorizer:
         except Throttled:
             return Refused(429)
         except (IntegrationError, BadAnswer) as error:
-            log.warning("an authorizer failed", extra={"reason": str(error), "stage": self._stage.name})
+            self._report(str(error))
             return Refused(500)
 
     async def _ask(self, event: events.Event, request_id: str) -> object:
@@ -109,13 +124,13 @@ class RequestAuthorizer:
             raise BadAnswer("the answer is not JSON") from None
 
 
-class JwtAuthorizer:
+class JwtAuthorizer(_Reporting):
     """Checks a token; its `sub` is the principal, its claims are the context."""
 
     def __init__(self, settings: AuthorizerSettings, stage: Stage, read_claims: ReadClaims) -> None:
+        super().__init__(stage)
         self._settings = settings
         self._sources = settings.identity_sources or JWT_SOURCES
-        self._stage = stage
         self._read_claims = read_claims
 
     async def decide(self, request: ConnectRequest, *, method_arn: str) -> Grant | Refused:
@@ -129,7 +144,7 @@ class JwtAuthorizer:
         except Unauthorized:
             return Refused(401)
         except HeadraceError as error:
-            log.warning("a token could not be checked", extra={"reason": error.reason, "stage": self._stage.name})
+            self._report(error.reason)
             return Refused(500)
 
 

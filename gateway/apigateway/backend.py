@@ -5,6 +5,7 @@ Nothing is called twice, and nothing is kept of a connection here: what authoriz
 
 import hmac
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from gateway.apigateway.outcomes import SUBPROTOCOL, IntegrationError, Outcome, 
 from gateway.apigateway.policies import route_arn
 from gateway.apigateway.ports import Admitted, ConnectRequest, Denied, Facts, Reply
 from gateway.apigateway.ports import Stage as StageName
+from gateway.apigateway.reports import Reports
 from gateway.apigateway.selection import CONNECT, DISCONNECT, parse
 from gateway.apigateway.settings import ApiGateway
 from gateway.options import ConfigError, Mistake
@@ -49,6 +51,7 @@ class StageBackend:
         self._authorizer = authorizer
         self._method_arn = method_arn
         self._selection = parse(api.route_selection_expression)
+        self._reports = Reports()
 
     async def connect(self, request: ConnectRequest) -> Admitted | Denied:
         """Ask the authorizer, then `$connect`: what neither of them refuses is let in."""
@@ -134,8 +137,10 @@ class StageBackend:
             self._report(DISCONNECT, error)
 
     def _report(self, route_key: str, error: IntegrationError) -> None:
-        where = {"api": self._api.name, "stage": self._stage.name, "route": route_key}
-        log.warning("an integration failed", extra={**where, "reason": error.reason})
+        times = self._reports.due(route_key, time.monotonic())
+        if times:
+            where = {"api": self._api.name, "stage": self._stage.name, "route": route_key}
+            log.warning("an integration failed", extra={**where, "reason": error.reason, "times": times})
 
 
 def _granted(facts: Facts, grant: Grant | None) -> Facts:

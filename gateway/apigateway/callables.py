@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.apigateway.outcomes import Broken, Throttled, TimedOut
+from gateway.apigateway.outcomes import Broken, IntegrationError, Throttled, TimedOut
+from gateway.apigateway.reports import Reports
 
 THREADS = 64
 """Functions that run at once."""
@@ -83,6 +84,7 @@ class Callables:
         self._most = most
         self._calls = 0
         self._lock = threading.Lock()
+        self._reports = Reports()
 
     async def call(self, handler: Handler, event: object, *, name: str, request_id: str, seconds: float) -> object:
         """Return what `handler` returns. Raises `Raised`, `TimedOut`, `Throttled`."""
@@ -95,24 +97,38 @@ class Callables:
         self._enter()
         if is_async(handler):
             try:
-                return await _awaited(handler, event, context, seconds)
+                result, error = await _awaited(handler, event, context, seconds)
             finally:
                 self._leave()
-        return await self._in_a_thread(handler, event, context, seconds)
+        else:
+            result, error = await self._in_a_thread(handler, event, context, seconds)
+        if error is not None:
+            raise self._failure(error, context)
+        return result
 
-    async def _in_a_thread(self, handler: Handler, event: object, context: LambdaContext, seconds: float) -> object:
+    async def _in_a_thread(self, handler: Handler, event: object, context: LambdaContext, seconds: float) -> "_Outcome":
         running = self._threads.submit(_outcome_of, handler, event, context)
         # When the thread is done with it, not when its time is over: until then it holds a thread.
         running.add_done_callback(lambda _: self._leave())
         try:
             async with asyncio.timeout(seconds):
-                result, error = await asyncio.wrap_future(running)
+                return await asyncio.wrap_future(running)
         except TimeoutError:
-            log.warning("a function took too long", extra={"function": context.function_name})
-            raise TimedOut from None
-        if error is not None:
-            raise _raised(error, context)
-        return result
+            return None, TimedOut()
+
+    def _failure(self, error: BaseException, context: LambdaContext) -> IntegrationError:
+        """Return what the caller is told, and tell the operator."""
+        times = self._reports.due((context.function_name, type(error)), time.monotonic())
+        where = {"function": context.function_name, "times": times}
+        if isinstance(error, TimedOut):
+            if times:
+                log.warning("a function took too long", extra=where)
+            return error
+        if times:
+            log.error("a function raised", exc_info=error, extra=where)
+        with suppress(Exception):
+            return Raised(str(error))
+        return Raised("")
 
     def _enter(self) -> None:
         with self._lock:
@@ -133,35 +149,28 @@ def is_async(handler: Handler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
-def _outcome_of(handler: Handler, event: object, context: LambdaContext) -> tuple[object, BaseException | None]:
-    """Return what came of a call. A future must not be given everything that a function can raise."""
+_Outcome = tuple[object, BaseException | None]
+"""What a function has returned, or raised. A future must not be given everything that a function can raise."""
+
+
+def _outcome_of(handler: Handler, event: object, context: LambdaContext) -> _Outcome:
     try:
         return handler(event, context), None
     except BaseException as error:
         return None, error
 
 
-async def _awaited(handler: Handler, event: object, context: LambdaContext, seconds: float) -> object:
+async def _awaited(handler: Handler, event: object, context: LambdaContext, seconds: float) -> _Outcome:
     try:
         async with asyncio.timeout(seconds) as clock:
-            return await handler(event, context)  # type: ignore[misc]
+            return await handler(event, context), None  # type: ignore[misc]
     except TimeoutError as error:
-        if not clock.expired():
-            raise _raised(error, context) from None
-        log.warning("a function took too long", extra={"function": context.function_name})
-        raise TimedOut from None
+        return None, TimedOut() if clock.expired() else error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise _raised(error, context) from None
+        return None, error
     except BaseException as error:
         # sys.exit() in a function ends no node.
-        raise _raised(error, context) from None
-
-
-def _raised(error: BaseException, context: LambdaContext) -> Raised:
-    log.error("a function raised", exc_info=error, extra={"function": context.function_name})
-    with suppress(Exception):
-        return Raised(str(error))
-    return Raised("")
+        return None, error

@@ -80,6 +80,7 @@ PURE = [
     "gateway/apigateway/outcomes.py",
     "gateway/apigateway/policies.py",
     "gateway/apigateway/reading.py",
+    "gateway/apigateway/reports.py",
     "gateway/apigateway/reach.py",
     "gateway/apigateway/records.py",
     "gateway/apigateway/wire.py",

@@ -497,3 +497,15 @@ async def test_each_stage_has_its_own_variables(application: Functions) -> None:
     finally:
         await backends.close()
     assert [event["stageVariables"] for event in application.events] == [{"a": "1"}, {"a": "2"}]
+
+
+async def test_failures_are_told_to_the_operator_at_our_pace(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answer = answering(500)
+    integration = {"uri": f"http://127.0.0.1:{receiver.port}/"}
+    async with backend({"routes": {"$default": {"integration": integration}}}) as app:
+        for _ in range(3):
+            await received(app, "x")
+    (record,) = caplog.records
+    assert (record.getMessage(), record.__dict__["reason"]) == ("an integration failed", "The back end answered 500.")

@@ -189,3 +189,17 @@ def test_a_module_that_raises_is_a_mistake(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(ValueError, match="raises_here cannot be imported: ZeroDivisionError"):
         load("raises_here:f")
+
+
+async def test_failures_are_told_to_the_operator_at_our_pace(
+    callables: Callables, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        with pytest.raises(Raised):
+            await called(callables, raising(ValueError("why")))
+    (record,) = caplog.records
+    assert record.getMessage() == "a function raised"
+    assert record.exc_info is not None
+    with pytest.raises(Raised):
+        await called(callables, raising(KeyError("another")))
+    assert len(caplog.records) == 2
