@@ -16,7 +16,7 @@ from gateway.realtime.frames import RealtimeDialect
 PORTION = 500
 """Sockets written to before the loop may turn: about a millisecond."""
 
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 0.5
 """From the end of one round to the next: a change is everywhere within two."""
 
 
