@@ -92,7 +92,7 @@ async def _read(reader: asyncio.StreamReader) -> Received:
 
 
 @asynccontextmanager
-async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+async def receiving(tls: ssl.SSLContext | None = None, *, port: int = 0) -> AsyncIterator[Receiver]:
     receiver = Receiver()
     if tls is not None:
 
@@ -100,7 +100,7 @@ async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver
             receiver.server_name = name
 
         tls.sni_callback = named
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", port, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
