@@ -113,10 +113,15 @@ class Node:
         """SIGTERM, without waiting for what it does."""
         os.kill(self.pid, signal.SIGTERM)
 
-    def terminate(self) -> int:
-        """SIGTERM; returns the exit status."""
+    def start_terminating(self) -> None:
+        """SIGTERM, without waiting for the end."""
         assert self._child is not None
         self._child.send_signal(signal.SIGTERM)
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit status."""
+        self.start_terminating()
+        assert self._child is not None
         return self._child.wait(STOP_SECONDS)
 
     def restart(self) -> None:
