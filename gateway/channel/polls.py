@@ -1,7 +1,7 @@
 """Polls: the connections that live from one request to the next, held until there is a message.
 
-A held poll counts as alive; after its answer the client is gone unless the next one comes in time. What was answered is
-noted once it is written: an answer that could not be written is given to the next poll.
+A held poll counts as alive; after its answer the client is gone unless the next one comes in time. What is answered is
+noted before it is written, since the next poll may be at another node at once; what could not be written is put back.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ class Polls:
                     async with asyncio.timeout_at(until):
                         await poll.rung()
         except asyncio.CancelledError:
-            self._spawn(self.left(poll))
+            self._spawn(self.put_back(poll))
             raise
         if poll.is_replaced:
             raise Replaced
@@ -129,6 +129,8 @@ class Polls:
         """Tell whether there is something to answer."""
         while not poll.is_closed:
             page = await self._services.store.read(poll.client, poll.name, poll.after, cursor=None, messages=most)
+            if poll.is_closed:
+                break
             if page is None:
                 raise Replaced
             verdict = place(poll.after, page.log)
@@ -139,15 +141,15 @@ class Polls:
             poll.after = verdict.after
         return True
 
-    async def answered(self, poll: Poll) -> None:
-        """Its answer is written: note that, and wait for the next poll."""
-        await self._wait(poll, poll.messages[-1].position if poll.messages else poll.after)
+    async def note(self, poll: Poll) -> None:
+        """Its answer is about to be written: nobody gets it again, and the client is alive until the next poll."""
+        await self._renew(poll, poll.messages[-1].position if poll.messages else poll.after)
 
-    async def left(self, poll: Poll) -> None:
+    async def put_back(self, poll: Poll) -> None:
         """Its answer could not be written: the next poll gets it."""
-        await self._wait(poll, None)
+        await self._renew(poll, poll.after)
 
-    async def _wait(self, poll: Poll, cursor: Position | None) -> None:
+    async def _renew(self, poll: Poll, cursor: Position) -> None:
         """Where Redis cannot be asked, the lease runs out, and the next poll gets the same answer."""
         if not poll.is_closed:
             with suppress(HeadraceError):

@@ -175,10 +175,9 @@ async def hold(polls: Polls, request: Request, held: Awaitable[Poll], write: Cal
             # It waits for its own last word: the client is as good as gone.
             return
         poll = polling.result()
-        if not gone.done() and await write(poll):
-            await polls.answered(poll)
-        else:
-            await polls.left(poll)
+        await polls.note(poll)
+        if gone.done() or not await write(poll):
+            await polls.put_back(poll)
     finally:
         gone.cancel()
         polling.cancel()

@@ -33,15 +33,16 @@ async def test_a_poll_says_under_what_name_to_go_on(site: Site) -> None:
         await polls.poll(grant_of(site), Label("x", 0), last_id=None, most=1)
 
 
-async def test_an_answer_that_is_not_noted_comes_again(site: Site) -> None:
+async def test_an_answer_that_was_put_back_comes_again(site: Site) -> None:
     polls = polls_of(site)
     label = await polls.connect(site.client)
     await site.send("one", "two")
     first = await polls.poll(grant_of(site), label, last_id=None, most=1)
-    await polls.left(first)
+    await polls.note(first)
+    await polls.put_back(first)
     again = await polls.poll(grant_of(site), label, last_id=None, most=1)
     assert [message.data for message in (*first.messages, *again.messages)] == [b"one", b"one"]
-    await polls.answered(again)
+    await polls.note(again)
     last = await polls.poll(grant_of(site), label, last_id=None, most=5)
     assert [message.data for message in last.messages] == [b"two"]
 
@@ -62,7 +63,7 @@ async def test_a_closed_poll_is_not_opened_again_by_its_answer(site: Site) -> No
     poll = await polls.poll(grant_of(site), label, last_id=None, most=1)
     poll.end(replaced=False)
     await polls.close(site.client, label)
-    await polls.answered(poll)
+    await polls.note(poll)
     await eventually(lambda: site.kinds == ["connected", "disconnected"])
     await asyncio.sleep(0.05)
     assert site.kinds == ["connected", "disconnected"]
