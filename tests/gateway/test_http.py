@@ -10,6 +10,7 @@ import orjson
 import pytest
 from http_node import Served, eventually, serving
 
+from gateway.admission import Admission
 from gateway.http import HttpProtocol, Phase
 from gateway.reception import Bounds
 from gateway.session import Census
@@ -539,3 +540,27 @@ async def test_a_stopping_server_ends_its_streams(room: Room) -> None:
         assert await peer.read_to_end() == b"0\r\n\r\n"
         assert await other.is_closed()
         assert room.listener.heard == ["shutdown", "lost"]
+
+
+# Too many at once.
+
+STREAM = b"GET /v1/projects/p/topics/t:stream HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n"
+
+
+async def test_event_streams_over_the_rate_are_told_when_to_come_and_requests_are_answered(echo: Echo) -> None:
+    echo.go.set()
+    admission = Admission(0.5, now=asyncio.get_running_loop().time())
+    async with serving(echo, admission=admission) as served:
+        first, second, foreign, plain = [await served.connect() for _ in range(4)]
+        await first.send(STREAM + b"Connection: close\r\n\r\n")
+        assert b"retry: " not in await first.read_to_end()
+        await second.send(STREAM + b"\r\n")
+        answer = await second.read_to_end()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert 0 < int(answer.rpartition(b"retry: ")[2]) <= 2000
+        await foreign.send(STREAM + b"Origin: http://b.example\r\n\r\n")
+        assert await foreign.read_to_end() == b""
+        await plain.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await plain.read_to_end()).startswith(b"HTTP/1.1 200 ")
+        assert len(echo.started) == 2
+        assert served.metrics.refusals.counts == {("limit_exceeded",): 2}

@@ -27,6 +27,7 @@ from broker.store.memory import MemoryStore
 from broker.store.records_memory import MemoryRecords
 from broker.subscriptions import Subscriptions
 from broker.waiting import Waiting
+from gateway.admission import Admission
 from gateway.auth import Authenticator
 from gateway.config import Auth, Config, Limits, Push, Secret
 from gateway.context import Context
@@ -257,12 +258,13 @@ async def serving(
     bounds: Bounds | None = None,
     census: Census | None = None,
     metrics: Metrics | None = None,
+    admission: Admission | None = None,
     websocket: type | None = None,
 ) -> AsyncIterator[Served]:
     """Serve `app` as a node does; `websocket` is what a front's `protocol_class` gives."""
     census = census or Census(connections=1000, connections_per_address=1000)
     metrics = metrics or Metrics()
-    protocol = http_protocol(bounds or Bounds(), census, metrics)
+    protocol = http_protocol(bounds or Bounds(), census, metrics, admission)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
