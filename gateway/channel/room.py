@@ -100,7 +100,13 @@ def build(
     lines = Lines(services)
     polls = Polls(services, lines.spawn)
     front.waiting_rooms.append(SocketRoom(services, lines, front.node))
-    remote = rpc.build(context.auth, channels, application=settings.application, default_minutes=settings.token_minutes)
+    remote = rpc.build(
+        context.auth,
+        channels,
+        application=settings.application,
+        default_minutes=settings.token_minutes,
+        metrics=context.metrics,
+    )
     return Room(
         channels=channels,
         paths={**pages(services, lines, polls), **dict.fromkeys(rpc.PATHS, remote)},

@@ -45,6 +45,7 @@ from gateway.channel import messages
 from gateway.channel.errors import BadMessage, InvalidClientId, InvalidDuration
 from gateway.channel.messages import Call, RpcError, ServiceError
 from gateway.channel.ports import Channels
+from gateway.metrics import Metrics
 
 RPC_PATH = "/rpc_http"
 REMOTE_API_PATH = "/_ah/remote_api"
@@ -100,11 +101,14 @@ class NoSuchCall(CallerError):
 class Rpc:
     """The ASGI application of `PATHS`. `default_minutes` is a token's life where none was asked for."""
 
-    def __init__(self, auth: Authenticator, channels: Channels, *, application: str, default_minutes: int) -> None:
+    def __init__(
+        self, auth: Authenticator, channels: Channels, *, application: str, default_minutes: int, metrics: Metrics
+    ) -> None:
         self._auth = auth
         self._channels = channels
         self._application = application
         self._default_minutes = default_minutes
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
@@ -117,10 +121,9 @@ class Rpc:
             answer = await self._called(scope, headers, receive)
         except PeerGone:
             return None
-        except Unauthorized as error:
-            return await _answer(send, 401, error.reason.encode())
-        except Forbidden as error:
-            return await _answer(send, 403, error.reason.encode())
+        except (Unauthorized, Forbidden) as error:
+            self._metrics.refused(error.code)
+            return await _answer(send, 401 if isinstance(error, Unauthorized) else 403, error.reason.encode())
         return await _answer(send, 200, answer, _BINARY)
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[int, bytes] | None:
@@ -157,6 +160,7 @@ class Rpc:
         except TimeoutError:
             return messages.write_rpc_error(RpcError.DEADLINE_EXCEEDED, "The time for this call is over.")
         except HeadraceError as error:
+            self._metrics.refused(error.code)
             return refused(error)
 
     async def _received(self, receive: Receive, token: str | None) -> tuple[Call, Principal]:
@@ -237,6 +241,8 @@ async def _answer(send: Send, status: int, body: bytes, kind: bytes = _PLAIN) ->
     await send({"type": "http.response.body", "body": body})
 
 
-def build(auth: Authenticator, channels: Channels, *, application: str, default_minutes: int) -> AsgiApp:
+def build(
+    auth: Authenticator, channels: Channels, *, application: str, default_minutes: int, metrics: Metrics
+) -> AsgiApp:
     """Return the application that takes what is sent to `PATHS`."""
-    return Rpc(auth, channels, application=application, default_minutes=default_minutes)
+    return Rpc(auth, channels, application=application, default_minutes=default_minutes, metrics=metrics)

@@ -26,6 +26,7 @@ from broker.rights import Principal
 from gateway.channel import rpc
 from gateway.channel.errors import BadMessage, InvalidClientId, InvalidDuration
 from gateway.channel.messages import RpcError
+from gateway.metrics import Metrics
 
 RPC_HTTP = {
     "X-Google-RPC-Service-Endpoint": "app-engine-apis",
@@ -62,6 +63,7 @@ class Scene:
     url: str
     channels: Channels
     client: httpx.AsyncClient
+    metrics: Metrics
 
     async def post(
         self, body: bytes, *, path: str = "/rpc_http", headers: dict[str, str] | None = None
@@ -83,9 +85,11 @@ class Scene:
 async def served() -> AsyncIterator[Scene]:
     channels = Channels()
     anonymous = Principal("@anonymous")
-    app = rpc.build(Node(anonymous=anonymous).auth, channels, application="my-app", default_minutes=120)
+    metrics = Metrics()
+    auth = Node(anonymous=anonymous).auth
+    app = rpc.build(auth, channels, application="my-app", default_minutes=120, metrics=metrics)
     async with serving(app) as server, httpx.AsyncClient(timeout=10) as client:
-        yield Scene(server.url, channels, client)
+        yield Scene(server.url, channels, client, metrics)
 
 
 @pytest.fixture
@@ -244,6 +248,18 @@ async def test_a_deadline_that_makes_no_sense_is_ours(scene: Scene, deadline: st
     await scene.call(send(ticket=OPERATOR), headers={"X-Google-RPC-Service-Deadline": deadline})
 
     assert len(scene.channels.sent) == 1
+
+
+async def test_refusals_are_counted(scene: Scene) -> None:
+    scene.metrics.refusals.counts.clear()
+    scene.channels.error = InvalidClientId()
+    await scene.call(create())
+    await scene.post(send(ticket="wrong"))
+    await scene.post(send())
+    await scene.call(b"")
+
+    codes = {"invalid_client_id", "unauthorized", "forbidden", "invalid_request"}
+    assert scene.metrics.refusals.counts == {(code,): 1 for code in codes}
 
 
 # Who may call.
