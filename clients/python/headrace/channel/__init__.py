@@ -24,6 +24,7 @@ from headrace.channel.channel import (
     send_message,
     set_maximum_client_id_length,
 )
+from headrace.channel.cluster import Cluster
 from headrace.channel.installing import install
 from headrace.channel.presence import InvalidPresence, Presence, verify_presence
 
@@ -32,6 +33,7 @@ __all__ = [
     "MAXIMUM_MESSAGE_LENGTH",
     "MAXIMUM_TOKEN_DURATION_MINUTES",
     "AppIdAliasRequired",
+    "Cluster",
     "Error",
     "InvalidChannelClientIdError",
     "InvalidChannelTokenDurationError",
