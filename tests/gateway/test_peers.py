@@ -1,6 +1,7 @@
 """A node's part in the cluster, put together: what sockets, duties and the others see of it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -17,6 +18,7 @@ from cluster.bus import Bus
 from cluster.clearing import Ended
 from cluster.duties import Held
 from cluster.node import Node
+from cluster.servers import ALONE_SPREAD_MS, Server, Told
 from cluster.topology import Topology
 from gateway.config import Config, Limits
 from gateway.handshake import Front
@@ -79,6 +81,25 @@ async def test_nodes_tell_each_other_what_they_are_and_that_they_go(valkey: serv
         await b.leave()
         await eventually(lambda: len(a.node.members) == 1)
         await eventually(lambda: not valkey.client.exists(KEYS.nodes()[1]), "the end of what it left")
+
+
+async def test_clients_are_told_of_the_others_as_they_come_and_go(valkey: servers.Server) -> None:
+    valkey.flush()
+    async with peers(valkey, "a") as a:
+        alone = Told((Server("http://a", 3),), ALONE_SPREAD_MS)
+        assert a.bulletin.told == alone, "before it has heard of anybody, and after"
+        async with peers(valkey, "b") as b:
+            both = (Server("http://a", 3), Server("http://b", 3))
+            await eventually(lambda: a.bulletin.told == b.bulletin.told == Told(both, 7))
+            b.reconfigure(Config(weight=0))
+            await eventually(lambda: a.bulletin.told.servers[1] == Server("http://b", 0))
+            b.on_draining()
+            await eventually(lambda: a.bulletin.told == alone)
+            await eventually(lambda: b.bulletin.told.servers == alone.servers)
+            member = next(member.advertised for member in a.node.members if member.advertised.name == "b")
+            assert member.accepts == 1000
+            assert abs(time.time() * 1000 - member.since) < 60_000
+            await b.leave()
 
 
 async def test_duties_are_given_back_when_the_node_drains(valkey: servers.Server) -> None:
