@@ -7,16 +7,14 @@ import { ClientError, HeadraceError } from "./errors.js";
 import type { ConsumingEvent, Event } from "./events.js";
 import { Failover, type Schedule, SCHEDULE, type Server } from "./failover.js";
 import type { SocketClass, Token } from "./link.js";
-import type { Payload, Published } from "./messages.js";
+import type { Published } from "./messages.js";
 import { platform } from "./platform.js";
 import { checkedSince, type Since } from "./positions.js";
-import { Protocol, type PublishOptions } from "./protocol.js";
+import { Protocol } from "./protocol.js";
+import { type Answer, PUBLISH_TIMEOUT_MS, type PublishCall, Publishing, type PublishQueue, QUEUE } from "./publishing.js";
 import { type Handlers, Subscription } from "./subscription.js";
 
 const VERSION = "0.1.0";
-
-/** How long a publish is tried by default, reconnects included. */
-const PUBLISH_TIMEOUT_MS = 30_000;
 
 /** How long `close` waits for the answers to publishes by default. */
 const CLOSE_TIMEOUT_MS = 10_000;
@@ -35,13 +33,10 @@ export interface ClientOptions {
   readonly WebSocket?: SocketClass | undefined;
   /** How fast to come back, where the usual pace does not fit. */
   readonly schedule?: Partial<Schedule> | undefined;
+  /** Bounds of the publishes that wait for an answer, while there is no connection too. */
+  readonly queue?: Partial<PublishQueue> | undefined;
   /** Called whenever the connection comes or goes. */
   readonly onState?: ((state: State) => void) | undefined;
-}
-
-export interface PublishCall extends Payload, PublishOptions {
-  /** Milliseconds until the publish is given up, reconnects included; 30,000 by default. */
-  readonly timeoutMs?: number | undefined;
 }
 
 export interface SubscribeOptions extends Handlers {
@@ -54,11 +49,6 @@ export interface ConsumeOptions {
   readonly window?: number | undefined;
 }
 
-interface Answer {
-  readonly resolve: (published: Published) => void;
-  readonly reject: (error: HeadraceError) => void;
-}
-
 /**
  * A client of a Headrace cluster. `servers`: base URLs such as `https://host:8080`, in any order, with a weight where they
  * are `{url, weight}`; the nodes tell the client of others.
@@ -69,6 +59,7 @@ interface Answer {
 export class Client {
   readonly #protocol: Protocol<Answer, Subscription>;
   readonly #connector: Connector<Answer, Subscription>;
+  readonly #publishing: Publishing<Subscription>;
   readonly #consumers: Consumers;
   #waiting: (() => void)[] = [];
 
@@ -78,7 +69,8 @@ export class Client {
     const schedule = { ...SCHEDULE, ...options.schedule };
     const failover = new Failover(listOf(servers), Math.random, schedule);
     const name = `headrace-js/${VERSION} ${options.name ?? ""}`.trim().slice(0, 128);
-    this.#protocol = new Protocol(randomId(), name, schedule.halfOpenMs);
+    const queue = { ...QUEUE, ...options.queue };
+    this.#protocol = new Protocol(randomId(), name, schedule.halfOpenMs, queue);
     this.#connector = new Connector(this.#protocol, failover, {
       WebSocket,
       token: options.token,
@@ -87,6 +79,13 @@ export class Client {
       onNetworkUp: platform.onNetworkUp,
       onEvents: (events) => this.#act(events),
       onState: (state) => this.#changed(state, options.onState),
+    });
+    this.#publishing = new Publishing(this.#protocol, {
+      whenFull: queue.whenFull,
+      checkOpen: () => this.#checkOpen(),
+      wake: () => this.#connector.wake(),
+      now: () => performance.now(),
+      untilAnswer: (timeoutMs) => this.#untilNext(timeoutMs),
     });
     this.#consumers = new Consumers(this.#protocol.consumings, {
       checkOpen: () => this.#checkOpen(),
@@ -116,15 +115,19 @@ export class Client {
    *
    * Exactly one of `text`, `json` and `data` (bytes) is the payload. It is sent again over reconnects and stored once.
    * Messages to one topic are stored in the order of the calls. Rejects with the server's refusal, with
-   * `publish_timeout` (it may be stored, or not), or with `queue_full` while 10,000 publishes wait: then await `room()`.
+   * `publish_timeout`, or with `queue_full` while 10,000 publishes wait: then await `room()`. Where `maybeStored` is true of
+   * the error, the message may be in the log, and `retry` is safe. `outcomeOf` has a word for each.
    */
   publish(topic: string, call: PublishCall): Promise<Published> {
-    return new Promise((resolve, reject) => {
-      this.#checkOpen(); // a throw in here rejects
-      const deadline = performance.now() + (call.timeoutMs ?? PUBLISH_TIMEOUT_MS);
-      this.#protocol.publish(topic, call, call, { resolve, reject }, deadline);
-      this.#connector.wake();
-    });
+    return this.#publishing.publish(topic, call);
+  }
+
+  /**
+   * Try a publish again that rejected with `error`, where its `maybeStored` is true: it is stored once, whatever became of
+   * it before. In this client, soon: the server remembers a client's last 1,024 publishes to a topic, for an hour.
+   */
+  retry(error: HeadraceError, timeoutMs?: number): Promise<Published> {
+    return this.#publishing.retry(error, timeoutMs);
   }
 
   /** Tell the client that the machine has a network again, where the application knows; a browser's page need not. */
@@ -207,6 +210,14 @@ export class Client {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const look of waiting) look();
+  }
+
+  /** Resolves with true when something happens, with false after `timeoutMs`. */
+  #untilNext(timeoutMs: number): Promise<boolean> {
+    let isFirst = true;
+    const deadline = performance.now() + timeoutMs;
+    const isNext = (): boolean => !isFirst || ((isFirst = false), false);
+    return this.#until(isNext, timeoutMs).then(() => performance.now() < deadline);
   }
 
   /** Resolves with true once `condition` holds, looked at after all that happens; with false after `timeoutMs`. */

@@ -5,6 +5,10 @@
 
 export class HeadraceError extends Error {
   override readonly name: string = "HeadraceError";
+  /** Of a publish: whether the message may be in the log all the same. */
+  maybeStored = false;
+  /** Of a publish whose outcome is unknown: what `Client.retry` sends again. */
+  unsettled: unknown;
 
   constructor(
     readonly code: string,
@@ -24,7 +28,10 @@ export class ServerError extends HeadraceError {
   override readonly name = "ServerError";
 }
 
-/** `client_closed`, `publish_timeout` (stored or not, unknown), `queue_full`, `refused`, `bad_frame`, `connection_failed`. */
+/**
+ * `client_closed`, `publish_timeout`, `queue_full`, `dropped` (for a newer one), `refused`, `bad_frame`,
+ * `connection_failed`.
+ */
 export class ClientError extends HeadraceError {
   override readonly name = "ClientError";
 }
@@ -32,8 +39,23 @@ export class ClientError extends HeadraceError {
 const SERVER_CODES = new Set(["unavailable", "unknown_outcome", "out_of_memory"]);
 const RETRIED_CODES = new Set(["unavailable", "unknown_outcome"]);
 
+const UNSURE_CODES = new Set(["unknown_outcome", "stale_sequence"]);
+
 export function errorOf(code: string, reason: string, retryMs?: number): HeadraceError {
-  return new (SERVER_CODES.has(code) ? ServerError : CallerError)(code, reason, retryMs);
+  const error = new (SERVER_CODES.has(code) ? ServerError : CallerError)(code, reason, retryMs);
+  error.maybeStored = UNSURE_CODES.has(code);
+  return error;
+}
+
+/** The same error, with what is known of one publish. */
+export function errorFor(error: HeadraceError, maybeStored: boolean, unsettled: unknown): HeadraceError {
+  if (!maybeStored) return error;
+  const kinds = [CallerError, ServerError, ClientError, HeadraceError];
+  const kind = kinds.find((each) => error instanceof each) ?? HeadraceError;
+  const told = new kind(error.code, error.message, error.retryMs);
+  told.maybeStored = true;
+  told.unsettled = unsettled;
+  return told;
 }
 
 /** Whether the same request is to be sent again. */

@@ -6,7 +6,7 @@
  * all topics of a client: a counter a topic would have to be remembered for every topic ever published to.
  */
 
-import { ClientError, type HeadraceError } from "./errors.js";
+import { ClientError, errorFor, type HeadraceError } from "./errors.js";
 import { Queue } from "./queue.js";
 
 /** A publisher's sequence numbers of one topic whose outcome the server remembers. */
@@ -28,6 +28,12 @@ export interface Pending<H> {
   readonly handle: H;
   inFlight: boolean;
   done: boolean;
+  /** Whether it was sent before and the answer did not say that nothing was stored. */
+  unsure: boolean;
+}
+
+export function maybeStored({ inFlight, unsure }: Pending<unknown>): boolean {
+  return inFlight || unsure;
 }
 
 interface Lane<H> {
@@ -52,6 +58,21 @@ export class Outbox<H> {
     let lane = this.#lanes.get(entry.topic);
     if (!lane) this.#lanes.set(entry.topic, (lane = { order: new Queue(), waiting: [], holdUntil: 0 }));
     lane.order.push(entry);
+  }
+
+  /** Take a publish back under its old number, in its place before later ones. It is not to be pending. */
+  addAgain(entry: Pending<H>): void {
+    const ready = [...this.#ready];
+    this.add(entry);
+    this.#ready.replace([entry, ...ready]);
+    const { order } = this.#lane(entry);
+    order.replace([...order].sort((a, b) => a.sequence - b.sequence));
+  }
+
+  /** The number of the first publish that is certainly not stored; undefined when all may be. */
+  oldestUnsent(): number | undefined {
+    for (const entry of this.pending.values()) if (!maybeStored(entry)) return entry.sequence;
+    return undefined;
   }
 
   /** Return the frames that may be sent now, at most `inFlight` unanswered in all. */
@@ -100,6 +121,7 @@ export class Outbox<H> {
     const entry = this.pending.get(sequence);
     if (!entry?.inFlight) return;
     entry.inFlight = false;
+    entry.unsure ||= error.maybeStored;
     this.#inFlight -= 1;
     const lane = this.#lane(entry);
     lane.holdUntil = Math.max(lane.holdUntil, now + (error.retryMs ?? DEFAULT_RETRY_MS));
@@ -124,7 +146,10 @@ export class Outbox<H> {
   /** A new connection begins: everything unanswered is sent again, in order, before anything new. */
   restart(): void {
     const entries = [...this.pending.values()].sort((a, b) => a.sequence - b.sequence);
-    for (const entry of entries) entry.inFlight = false;
+    for (const entry of entries) {
+      entry.unsure = maybeStored(entry);
+      entry.inFlight = false;
+    }
     for (const lane of this.#lanes.values()) {
       lane.waiting = [];
       lane.holdUntil = 0;
@@ -138,9 +163,19 @@ export class Outbox<H> {
     if (now < this.#lookAt) return [];
     this.#lookAt = now + EXPIRY_STEP_MS;
     const late = [...this.pending.values()].filter((entry) => entry.deadline <= now);
-    for (const entry of late) this.finish(entry.sequence, now);
-    const reason = "No answer came in time; it is not known whether the message was stored.";
-    return late.map((entry) => [entry, new ClientError("publish_timeout", reason)]);
+    const reason = (entry: Pending<H>): string =>
+      maybeStored(entry) ? "No answer came in time; it is not known whether the message was stored." : "It was not sent in time.";
+    return late.map((entry) => this.#given(entry, new ClientError("publish_timeout", reason(entry)), now));
+  }
+
+  /** Take out everything: the client is over. */
+  fail(error: HeadraceError): [Pending<H>, HeadraceError][] {
+    return [...this.pending.values()].map((entry) => this.#given(entry, error, 0));
+  }
+
+  #given(entry: Pending<H>, error: HeadraceError, now: number): [Pending<H>, HeadraceError] {
+    this.finish(entry.sequence, now);
+    return [entry, errorFor(error, maybeStored(entry), entry)];
   }
 
   /** Without a connection nothing is popped: entries that were given up must not pile up. */

@@ -7,13 +7,13 @@
  */
 
 import { Consumings } from "./consuming.js";
-import { CallerError, ClientError, HeadraceError, isTemporary } from "./errors.js";
+import { CallerError, ClientError, errorFor, HeadraceError, isTemporary } from "./errors.js";
 import type { Event } from "./events.js";
 import { Followings } from "./followings.js";
 import * as frames from "./frames.js";
 import { Greeting } from "./greeting.js";
 import { type Durability, type Payload, payloadFields } from "./messages.js";
-import { Outbox } from "./outbox.js";
+import { Outbox, type Pending } from "./outbox.js";
 import type { Since } from "./positions.js";
 import { idOf, NO_ID, Requests } from "./requests.js";
 
@@ -22,6 +22,12 @@ export const MAX_PENDING = 10_000;
 
 /** Their frames' bytes; one larger publish goes alone. */
 export const MAX_PENDING_BYTES = 8 * 1024 * 1024;
+
+/** What may wait for an answer, sent or not. */
+export interface QueueBounds {
+  readonly messages: number;
+  readonly bytes: number;
+}
 
 export interface PublishOptions {
   readonly attributes?: Readonly<Record<string, string>> | undefined;
@@ -50,6 +56,7 @@ export class Protocol<P, F> {
     private readonly publisher: string,
     client: string,
     halfOpenMs = 10_000,
+    private readonly bounds: QueueBounds = { messages: MAX_PENDING, bytes: MAX_PENDING_BYTES },
   ) {
     this.#greeting = new Greeting(this.#requests, client);
     this.#pongMs = halfOpenMs / 2;
@@ -62,7 +69,8 @@ export class Protocol<P, F> {
 
   /** How many more publishes may be queued. */
   get room(): number {
-    return this.#outbox.bytes < MAX_PENDING_BYTES ? Math.max(MAX_PENDING - this.unanswered, 0) : 0;
+    const { messages, bytes } = this.bounds;
+    return this.#outbox.bytes < bytes ? Math.max(messages - this.unanswered, 0) : 0;
   }
 
   /** What is followed, and from where it would go on. */
@@ -115,7 +123,7 @@ export class Protocol<P, F> {
 
   /** Queue a publish and return its number. Throws `queue_full`, `too_large`, `invalid_message`. */
   publish(topic: string, payload: Payload, options: PublishOptions, handle: P, deadline: number): number {
-    if (this.unanswered >= MAX_PENDING) throw queueFull();
+    if (this.unanswered >= this.bounds.messages) throw queueFull();
     const sequence = this.#requests.following;
     const { key, attributes, durability } = options;
     const identity = key === undefined ? { publisher: this.publisher, seq: sequence } : { key };
@@ -124,8 +132,21 @@ export class Protocol<P, F> {
     const bytes = byteLength(frame);
     this.#checkSize(bytes);
     this.#requests.next();
-    this.#outbox.add({ sequence, topic, frame, bytes, deadline, handle, inFlight: false, done: false });
+    this.#outbox.add({ sequence, topic, frame, bytes, deadline, handle, inFlight: false, done: false, unsure: false });
     return sequence;
+  }
+
+  /** Queue a publish that was given up under its old number, so that it is stored once. Throws `queue_full`. */
+  publishAgain(unsettled: Pending<P>, handle: P, deadline: number): void {
+    if (this.unanswered >= this.bounds.messages || this.#outbox.pending.has(unsettled.sequence)) throw queueFull();
+    this.#checkSize(unsettled.bytes);
+    this.#outbox.addAgain({ ...unsettled, handle, deadline, inFlight: false, done: false, unsure: true });
+  }
+
+  /** Give up the oldest publish that was never sent; undefined where all were. */
+  dropOldest(now: number): P | undefined {
+    const sequence = this.#outbox.oldestUnsent();
+    return sequence === undefined ? undefined : this.#outbox.finish(sequence, now)?.handle;
   }
 
   #checkSize(bytes: number): void {
@@ -133,7 +154,7 @@ export class Protocol<P, F> {
     if (bytes > frameBytes) {
       throw new CallerError("too_large", `The publish takes ${bytes} bytes, the node allows ${frameBytes} a frame.`);
     }
-    if (this.unanswered > 0 && this.#outbox.bytes + bytes > MAX_PENDING_BYTES) throw queueFull();
+    if (this.unanswered > 0 && this.#outbox.bytes + bytes > this.bounds.bytes) throw queueFull();
   }
 
   /** Follow a topic over all connections to come. Throws `already_subscribed`. */
@@ -265,7 +286,7 @@ export class Protocol<P, F> {
   #receivePublishError(id: number, error: HeadraceError, now: number, events: Event<P, F>[]): void {
     if (isTemporary(error)) return this.#outbox.retry(id, error, now);
     const entry = this.#outbox.finish(id, now);
-    if (entry) events.push({ type: "answered", handle: entry.handle, result: error });
+    if (entry) events.push({ type: "answered", handle: entry.handle, result: errorFor(error, entry.unsure, undefined) });
   }
 
   /** Do what time asks for: retries, timeouts of publishes, pings, and giving up a dead connection. */
@@ -313,11 +334,8 @@ export class Protocol<P, F> {
 
   /** The client is over: everything that is asked for or unanswered ends with `error`. */
   fail(error: HeadraceError): Event<P, F>[] {
-    const events: Event<P, F>[] = [];
-    for (const sequence of [...this.#outbox.pending.keys()]) {
-      const entry = this.#outbox.finish(sequence, 0);
-      if (entry) events.push({ type: "answered", handle: entry.handle, result: error });
-    }
+    const given = this.#outbox.fail(error);
+    const events: Event<P, F>[] = given.map(([entry, result]) => ({ type: "answered", handle: entry.handle, result }));
     this.#followings.fail(error, events);
     return events.concat(this.consumings.fail(error));
   }
