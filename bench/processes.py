@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx
 
+from cluster.engine import find_engine
+
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.05
@@ -69,16 +71,33 @@ def running(command: list[str], env: dict[str, str] | None = None) -> Iterator[s
 
 
 @contextmanager
-def node() -> Iterator[Node]:
-    """Run `headrace serve` with an embedded engine on fresh data."""
+def node(*, redis: str = "", env: dict[str, str] | None = None) -> Iterator[Node]:
+    """Run `headrace serve` on `redis`, or with an embedded engine on fresh data."""
     data = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
     token, port = secrets.token_hex(16), free_port()
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "gateway", "serve", "--host", HOST, "--port", str(port), "--data", str(data)]
+    if redis:
+        command += ["--redis", redis]
     try:
-        with running(command, {"HEADRACE_SERVICE_TOKEN": token}) as child:
+        with running(command, {"HEADRACE_SERVICE_TOKEN": token, **(env or {})}) as child:
             _await_ready(url, child)
             yield Node(url, token, child.pid, data)
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@contextmanager
+def valkey() -> Iterator[str]:
+    """Run a Valkey that several nodes may share, as durable as the embedded one; yields its URL."""
+    data, port = Path(tempfile.mkdtemp(prefix="headrace-bench-")), free_port()
+    options = {"port": port, "bind": HOST, "dir": data, "logfile": data / "log", "save": ""}
+    options |= {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+    command = [find_engine(), *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+    try:
+        with running(command):
+            _await_port(port)
+            yield f"redis://{HOST}:{port}"
     finally:
         shutil.rmtree(data, ignore_errors=True)
 

@@ -6,6 +6,7 @@ one; and for HTTP a FastAPI route that does nothing, driven by the same load gen
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import cast
 
 import redis
@@ -81,8 +82,14 @@ async def realtime(running: Node, *, size: int, seconds: float) -> tuple[float, 
     return answered / elapsed, faults
 
 
-async def http_rate(port: int, request: bytes, *, seconds: float, connections: int = HTTP_CONNECTIONS) -> float:
-    """Return requests a second over kept-alive connections, one request in flight each; only 200s count."""
+async def http_rate(
+    port: int, request: bytes | Callable[[], bytes], *, seconds: float, connections: int = HTTP_CONNECTIONS
+) -> float:
+    """Return requests a second over kept-alive connections, one request in flight each; only 200s count.
+
+    A `request` that is a function makes each of them.
+    """
+    make = request if callable(request) else lambda: request
     deadline = time.monotonic() + seconds
     answered = 0
 
@@ -94,7 +101,7 @@ async def http_rate(port: int, request: bytes, *, seconds: float, connections: i
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             # uvloop's transports are not asyncio's by type.
             self.transport = cast(asyncio.Transport, transport)
-            self.transport.write(request)
+            self.transport.write(make())
 
         def data_received(self, data: bytes) -> None:
             nonlocal answered
@@ -108,7 +115,7 @@ async def http_rate(port: int, request: bytes, *, seconds: float, connections: i
             self.buffer = b""
             answered += 1
             if time.monotonic() < deadline:
-                self.transport.write(request)
+                self.transport.write(make())
             else:
                 self.transport.abort()
                 self.done.set_result(None)

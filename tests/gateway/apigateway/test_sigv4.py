@@ -313,6 +313,10 @@ def same_meaning(old: bytes, new: bytes) -> bool:
 # The time.
 
 
+def test_the_skew_is_awss() -> None:
+    assert SKEW_MS == 300_000
+
+
 @pytest.mark.parametrize("off_ms", [-SKEW_MS, 0, SKEW_MS])
 def test_a_clock_may_be_off_by_five_minutes(off_ms: int) -> None:
     check_time(found(by_botocore()), now_ms=NOW_MS + off_ms)
@@ -357,7 +361,8 @@ def test_a_date_must_be_signed_and_be_one() -> None:
     request = by_botocore()
     with pytest.raises(InvalidSignature, match="Date is signed"):
         read(with_authorization(request, b"host;x-amz-date", b"host"))
-    for wrong in (b"yesterday", b"20261321T000000Z", found(request).timestamp.encode() + b"x"):
+    now = found(request).timestamp.encode()
+    for wrong in (b"yesterday", b"20261321T000000Z", now + b"x", now[:-1], now[:-3] + b"Z", now[:-1] + b"+00:00"):
         with pytest.raises(IncompleteSignature, match="date"):
             read(with_header(request, b"x-amz-date", wrong))
 
@@ -428,6 +433,15 @@ def test_another_algorithm_in_the_query_is_refused() -> None:
 def test_a_signature_for_another_service_is_refused() -> None:
     with pytest.raises(InvalidSignature, match="scoped"):
         read(by_botocore(service="s3"))
+
+
+def test_an_access_key_may_hold_a_slash() -> None:
+    request = with_authorization(by_botocore(), f"Credential={KEY}/".encode(), b"Credential=a/b/")
+    assert found(request).access_key == "a/b"
+
+
+def test_fields_that_are_not_awss_may_come_twice() -> None:
+    verify(by_botocore(b"", query="a=1&a=2", presigned=300), b"")
 
 
 def test_a_credential_has_five_parts() -> None:

@@ -25,6 +25,14 @@ def test_a_burst_passes_and_the_next_is_told_when_to_come_back() -> None:
     assert not passes(throttle, 0.101)
 
 
+def test_what_is_there_already_shortens_the_wait() -> None:
+    throttle = Throttle(rate=10, burst=1, now=0)
+    throttle.take(0)
+    with pytest.raises(LimitExceeded) as refused:
+        throttle.take(0.05)
+    assert refused.value.retry_ms == 51
+
+
 def test_the_bucket_never_holds_more_than_a_burst() -> None:
     throttle = Throttle(rate=10, burst=3, now=0)
     assert [passes(throttle, 1000) for _ in range(4)] == [True, True, True, False]
