@@ -1,4 +1,4 @@
-"""`headrace bench fanout | publish | subscribe | connections | herd`.
+"""`headrace bench fanout | publish | subscribe | connections | post | herd`.
 
 Each prints a table to stderr and one line of JSON to stdout.
 """
@@ -66,6 +66,19 @@ def connections(count: Annotated[int, typer.Option(min=100, max=25_000)] = 10_00
     from bench.connections import connections as measure
 
     _finish(measure(count=count), json)
+
+
+@app.command()
+def post(
+    size: Size = 128,
+    seconds: Seconds = 5,
+    sockets: Annotated[int, typer.Option(min=1, max=10_000, help="API Gateway connections.")] = 64,
+    json: Json = False,
+) -> None:
+    """Signed posts to API Gateway connections, through their node and through another, against HTTP publishing."""
+    from bench.post import post as measure
+
+    _finish(measure(size=size, seconds=seconds, sockets=sockets), json)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from typer.testing import CliRunner
 from bench.main import app
 
 
-@pytest.mark.parametrize("command", ["fanout", "publish", "subscribe", "connections"])
+@pytest.mark.parametrize("command", ["fanout", "publish", "subscribe", "connections", "post"])
 def test_each_bench_says_what_it_measures(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
@@ -17,6 +17,7 @@ def test_each_bench_says_what_it_measures(command: str) -> None:
         ["fanout", "--sockets", "0"],
         ["publish", "--size", "5"],
         ["connections", "--count", "1"],
+        ["post", "--sockets", "0"],
         ["subscribe", "--pending", "250001"],
     ],
 )
