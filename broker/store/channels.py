@@ -33,6 +33,12 @@ MAX_TOPICS = 32
 
 NONCE_BYTES = 12
 
+MAX_MIRRORS = 32
+"""Connections that a client may have at once; the oldest are replaced."""
+
+PRESENT_MS = 24 * 3_600_000
+"""How long a client's presence is remembered when no node is there to look after it."""
+
 PAGE_MESSAGES = 100
 PAGE_BYTES = 256 * 1024
 
@@ -147,13 +153,13 @@ class ChannelStore:
     ) -> Opened | None:
         """Open the connection `name`, or renew it for `alive_ms`. None: it was replaced.
 
-        `number` is that of a connection which was opened before: of this one, or of the one called `earlier`, which this
-        one goes on from and ends. `cursor`: what it has got, None where that is not new.
+        `number` is that of a connection which was opened before: of this one, or of the one called `earlier`, which
+        this one goes on from and ends. `cursor`: what it has got, None where that is not new.
         """
         rules = self.rules
         nonce = secrets.token_hex(NONCE_BYTES)
-        live_ms = max(rules.keep_ms, 2 * alive_ms) + 2 * LOOK_MS
-        flags: tuple[Word, Word] = ("" if rules.mirrors else "1", _flag(rules.strict))
+        live_ms = max(rules.keep_ms, 2 * alive_ms) + PRESENT_MS
+        flags: tuple[Word, Word] = (MAX_MIRRORS if rules.mirrors else 1, _flag(rules.strict))
         args = ("" if number is None else number, node, alive_ms, _text(cursor), *flags, live_ms, nonce, earlier)
         reply = await self._run(scripts.CHANNEL_OPEN, client, (name, *args))
         return None if reply is None else _opened(cast("list[object]", reply))

@@ -152,6 +152,8 @@ class Lines:
         except HeadraceError as error:
             log.debug("a channel is read again later: %s", error)
             asyncio.get_running_loop().call_later(AGAIN_SECONDS, line.wake)
+        except Exception:
+            log.exception("a channel could not be read")
         finally:
             line.reading = False
 
@@ -190,6 +192,8 @@ class Lines:
                 line.wake()
         except HeadraceError as error:
             log.debug("a channel's connection is renewed later: %s", error)
+        except Exception:
+            log.exception("a channel's connection could not be renewed")
 
     async def _renew(self, line: Line) -> bool:
         """Tell whether there are messages. One that was replaced ends here."""

@@ -98,6 +98,8 @@ class Presences:
                 await asyncio.gather(*(self.look(share) for share in range(SHARES)))
             except HeadraceError as error:
                 log.debug("presence is looked after later: %s", error)
+            except Exception:
+                log.exception("presence could not be looked after")
 
     async def look(self, share: int) -> None:
         """Look after the clients of one share that are due."""

@@ -13,7 +13,7 @@
 --            t<topic>   the last position of a bound topic that stands in the queue; '' before the first
 -- ARGV:    none of its own
 -- RETURNS: nothing, it defines functions
-local CLAIM_MS, TRIM_STEP, MAX_TRIMS = 60000, 32, 400
+local CLAIM_MS, TRIM_STEP, MAX_TRIMS, MAX_EVENTS = 60000, 32, 400, 50
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -40,10 +40,12 @@ local function clear_queue()
   set('cursor', position())
 end
 
+-- Of a client that comes and goes while nobody can be told, the latest events are kept.
 local function add_event(kind)
   local number = int(state.sequence + 1)
   set('sequence', number)
   redis.call('HSET', KEYS[2], 'e' .. number, kind .. ' ' .. state.present .. ' ' .. int(now + CLAIM_MS))
+  redis.call('HDEL', KEYS[2], 'e' .. int(number - MAX_EVENTS))
   events[#events + 1] = { kind, state.present, tonumber(number) }
 end
 

@@ -1,17 +1,17 @@
 #!lua flags=allow-oom
 -- Opens a client's connection, or renews it: it is alive for a while from now. A new one gets the next number; where
--- connections replace each other, those with a lower number end, and one that was replaced does not come back.
+-- there are more than may be, those with the lowest numbers end, and what was replaced does not come back.
 -- KEYS:    1 queue (stream), 2 state (hash): see `_channel`
 -- ARGV:    1 name, 2 its number ('': a new one), 3 node, 4 ms until it counts as gone, 5 its cursor ('': as it was),
---          6 '1': replaces others, 7 '1': nothing is kept for who is away, 8 ms that the channel lives at least,
---          9 nonce for presence, should it begin, 10 name of the connection that it goes on from ('': none)
+--          6 how many there may be at once, 7 '1': nothing is kept for who is away, 8 ms that the channel lives at
+--          least, 9 nonce for presence, should it begin, 10 name of the connection that it goes on from ('': none)
 -- RETURNS: nil when it was replaced; else number, cursor, chain, next offset, first ID or '', a flat list of bound
 --          topics and positions, a flat list of replaced names and nodes, and events: {kind, nonce, number} each
 -- include: _epoch
 -- include: _ids
 -- include: _state
 -- include: _channel
-local name, given, strict = ARGV[1], tonumber(ARGV[2]), ARGV[7] == '1'
+local name, given, strict, most = ARGV[1], tonumber(ARGV[2]), ARGV[7] == '1', tonumber(ARGV[6])
 if redis.call('EXISTS', KEYS[2]) == 0 then
   create_state()
 end
@@ -19,7 +19,7 @@ open_state(strict)
 local newest = tonumber(state.newest)
 local link, earlier = links[name], links[ARGV[10]]
 if not link then
-  if given and given < newest and ARGV[6] == '1' then
+  if given and given <= newest - most then
     return false
   end
   -- A connection that goes on from another is newer than that.
@@ -43,13 +43,11 @@ deliver_to(name, ARGV[5])
 write_link(name)
 keep(tonumber(ARGV[8]))
 local replaced = {}
-if ARGV[6] == '1' or earlier then
-  for other, older in pairs(links) do
-    if other == ARGV[10] or (ARGV[6] == '1' and older.number < link.number) then
-      redis.call('HDEL', KEYS[2], 'l' .. other)
-      replaced[#replaced + 1] = other
-      replaced[#replaced + 1] = older.node
-    end
+for other, older in pairs(links) do
+  if other == ARGV[10] or (other ~= name and older.number <= tonumber(state.newest) - most) then
+    redis.call('HDEL', KEYS[2], 'l' .. other)
+    replaced[#replaced + 1] = other
+    replaced[#replaced + 1] = older.node
   end
 end
 local bound = {}

@@ -10,9 +10,9 @@ import servers
 
 from broker.errors import LimitExceeded
 from broker.names import TopicName
-from broker.positions import Position
+from broker.positions import Position, Recovery, place
 from broker.store.base import Commands
-from broker.store.channels import MAX_TOPICS, ChannelRules, ChannelStore, FromTopic, Opened
+from broker.store.channels import MAX_MIRRORS, MAX_TOPICS, ChannelRules, ChannelStore, FromTopic, Opened
 
 BUFFER = ChannelRules(strict=False, mirrors=False, keep_ms=60_000, keep_messages=5, keep_bytes=1000)
 TOPIC = TopicName("default/news")
@@ -268,3 +268,52 @@ async def test_a_client_that_needs_no_look_is_forgotten(channel: Channel) -> Non
             await channel.store.looked(client, score=score, again_ms=0)
     await channel.store.watch(channel.client, within_ms=60_000)
     assert not any([(await channel.store.due(share))[1] for share in range(8)])
+
+
+async def test_mirrors_are_bounded(commands: Commands) -> None:
+    rules = ChannelRules(strict=False, mirrors=True, keep_ms=60_000, keep_messages=5, keep_bytes=1000)
+    channel = await Channel(commands, rules).exists()
+    for number in range(MAX_MIRRORS):
+        assert (await channel.opened(f"c{number}")).replaced == []
+    assert (await channel.opened("one more")).replaced == [("c0", "n-c0")]
+    assert await channel.open("c0", number=1) is None
+    assert await channel.open("c1", number=2) is not None
+
+
+async def test_events_that_nobody_hears_are_bounded(channel: Channel) -> None:
+    for _ in range(60):
+        await channel.opened("a")
+        await channel.store.close(channel.client, "a", cursor=None, grace_ms=0)
+    key = channel.store._keys.channel(channel.client)[1]
+    fields = await channel.store._commands.execute(key, "HKEYS", key, retry=True)
+    assert isinstance(fields, list)
+    assert sum(field[:1] == b"e" and field[1:].isdigit() for field in fields) == 50
+
+
+async def test_nothing_is_left_of_a_channel_for_ever(channel: Channel) -> None:
+    await channel.opened("a")
+    await channel.send(b"x")
+    for key in channel.store._keys.channel(channel.client):
+        left = await channel.store._commands.execute(key, "PTTL", key, retry=True)
+        assert isinstance(left, int)
+        assert 0 < left <= 25 * 3_600_000
+
+
+async def test_a_restarted_redis_begins_an_epoch_and_loses_no_place(
+    starting: Callable[..., servers.Server],
+    connect: Callable[[servers.Server], AbstractAsyncContextManager[Commands]],
+) -> None:
+    server = starting("--appendonly", "yes", "--appendfsync", "always")
+    async with connect(server) as commands:
+        channel = await Channel(commands, BUFFER).exists()
+        opened = await channel.opened("a")
+        await channel.send(b"before")
+        await asyncio.to_thread(server.restart)
+        await channel.send(b"after")
+        page = await channel.store.read(channel.client, "a", opened.cursor, cursor=None)
+        assert page is not None
+        assert [message.data for message in page.messages] == [b"before", b"after"]
+        assert page.messages[0].position.epoch < page.messages[1].position.epoch
+        before = place(page.messages[0].position, page.log)
+        assert before.recovery is Recovery.COMPLETE
+        assert await channel.get("a", before.after) == [b"after"]
