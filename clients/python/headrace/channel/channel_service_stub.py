@@ -140,6 +140,8 @@ class ChannelServiceStub(APIProxyStub):
 
     def validate_token_and_extract_client_id(self, token: str) -> str:
         """Return the client id. Raises `InvalidTokenError`, `TokenTimedOutError`."""
+        if self._cluster is not None:
+            raise InvalidTokenError("A cluster's tokens are for its nodes to read: pages connect there.")
         return tokens.read(self._key, token, now=self._time_func())
 
     # What a page gets.

@@ -298,6 +298,53 @@ def test_it_works_alone_with_nothing_given() -> None:
     assert stub.connect_and_pop_first_message(token) == "one"
 
 
+class Calls:
+    """A cluster that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, str, bytes]] = []
+
+    def call(self, service: str, method: str, request: bytes) -> bytes:
+        self.made.append((service, method, request))
+        return CreateChannelResponse(token="made").SerializeToString() if method == "CreateChannel" else b""
+
+
+def test_on_a_cluster_it_makes_channels_and_sends_there(dispatcher: Dispatcher) -> None:
+    calls = Calls()
+    stub = ChannelServiceStub(request_data=dispatcher, cluster=calls)
+    assert create(stub, "a", minutes=5) == "made"
+    send(stub, "a", "one")
+    # Whatever is wrong with a request is for the cluster to say.
+    create(stub, "")
+    send(stub, "a", "")
+
+    assert calls.made == [
+        ("channel", "CreateChannel", b"\x0a\x01a\x10\x05"),
+        ("channel", "SendChannelMessage", b"\x0a\x01a\x12\x03one"),
+        ("channel", "CreateChannel", b"\x0a\x00\x10\x01"),
+        ("channel", "SendChannelMessage", b"\x0a\x01a\x12\x00"),
+    ]
+    response = pb.CreateChannelResponse()
+    request = pb.CreateChannelRequest(application_key="a")
+    stub.MakeSyncCall("xmpp", "CreateChannel", request, response)  # type: ignore[arg-type]
+    assert response.token == "made"  # type: ignore[attr-defined]
+
+
+def test_on_a_cluster_the_pages_are_connected_elsewhere(dispatcher: Dispatcher) -> None:
+    stub = ChannelServiceStub(request_data=dispatcher, cluster=Calls())
+    token = create(stub)
+
+    for connect in (stub.connect_channel, stub.connect_and_pop_first_message):
+        with pytest.raises(InvalidTokenError, match="nodes"):
+            connect(token)
+    assert stub.client_id_from_token(token) is None
+    assert stub.get_channel_messages(token) is None
+    assert stub.has_channel_messages(token) is False
+    assert stub.pop_first_message(token) is None
+    stub.clear_channel_messages(token)
+    assert dispatcher.requests == []
+
+
 def test_no_token_and_no_message_is_logged() -> None:
     logged: list[str] = []
     stub = ChannelServiceStub(log=lambda *words: logged.append(str(words)))
