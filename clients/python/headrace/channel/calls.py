@@ -14,7 +14,10 @@ from headrace.channel.channel_service_stub import ChannelServiceStub
 from headrace.channel.cluster import TIMEOUT_S, Cluster
 
 SERVERS_VARIABLE = "HEADRACE_SERVERS"
-"""Base URLs, separated by commas."""
+"""Base URLs, separated by commas or spaces."""
+
+SERVER_VARIABLE = "HEADRACE_SERVER"
+"""What the command line reads: counts where the other is not set."""
 
 TOKEN_VARIABLE = "HEADRACE_TOKEN"
 
@@ -117,8 +120,9 @@ def _way(service: str) -> Stub:
 
 def environment_stub() -> ChannelServiceStub | None:
     """Return a stub for the servers that the environment names, None where it names none."""
-    given = os.environ.get(SERVERS_VARIABLE, ""), os.environ.get(TOKEN_VARIABLE, "")
-    servers = [server.strip() for server in given[0].split(",") if server.strip()]
+    named = os.environ.get(SERVERS_VARIABLE) or os.environ.get(SERVER_VARIABLE, "")
+    given = named, os.environ.get(TOKEN_VARIABLE, "")
+    servers = named.replace(",", " ").split()
     if not servers:
         return None
     with _lock:

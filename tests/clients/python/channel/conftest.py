@@ -16,7 +16,7 @@ from headrace.channel.channel_service_stub import ChannelServiceStub
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test configures, sets or installs is gone after it."""
-    for name in (calls.SERVERS_VARIABLE, calls.TOKEN_VARIABLE, "SERVER_SOFTWARE"):
+    for name in (calls.SERVERS_VARIABLE, calls.SERVER_VARIABLE, calls.TOKEN_VARIABLE, "SERVER_SOFTWARE", "API_HOST"):
         monkeypatch.delenv(name, raising=False)
     modules = dict(sys.modules)
     yield

@@ -73,6 +73,18 @@ def test_servers_of_the_environment(nodes: Nodes, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("HEADRACE_SERVERS")
 
 
+def test_the_variable_of_the_command_line_counts_too(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = nodes(), nodes()
+    first.answer = second.answer = lambda _: MADE
+    monkeypatch.setenv("HEADRACE_SERVER", f"http://127.0.0.1:1 {first.url}")
+    channel.create_channel("a")
+    monkeypatch.setenv("HEADRACE_SERVERS", second.url)
+    channel.create_channel("a")
+    monkeypatch.delenv("HEADRACE_SERVERS")
+
+    assert (len(first.seen), len(second.seen)) == (1, 1)
+
+
 def test_what_is_configured_goes_before_the_environment(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch, stub: ChannelServiceStub
 ) -> None:
