@@ -31,7 +31,7 @@ from gateway.apigateway.grants import (
 )
 from gateway.apigateway.integrations import JSON_TYPE, Services, check_status
 from gateway.apigateway.mapping import Sources
-from gateway.apigateway.outcomes import IntegrationError, Throttled
+from gateway.apigateway.outcomes import IntegrationError, Slots, Throttled
 from gateway.apigateway.policies import INVOKE
 from gateway.apigateway.ports import ConnectRequest
 from gateway.apigateway.reports import Reports
@@ -80,13 +80,16 @@ class RequestAuthorizer(_Reporting):
         self._services = services
         self._url = fill(settings.uri, stage.variables)
         self._handler = load(settings.handler) if settings.handler else None
+        self._slots = Slots(settings.concurrency)
 
     async def decide(self, request: ConnectRequest, *, method_arn: str) -> Grant | Refused:
         if not has_all(self._settings.identity_sources, sources_of(request, self._stage)):
             return Refused(401)
         event = events.authorize(request, method_arn=method_arn, stage_variables=self._stage.variables)
         try:
-            return read_grant(await self._ask(event, request.request_id), method_arn=method_arn)
+            with self._slots:
+                answer = await self._ask(event, request.request_id)
+            return read_grant(answer, method_arn=method_arn)
         except Raised as error:
             return Refused(401 if error.message == UNAUTHORIZED else 500)
         except Throttled:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 
 from gateway import outgoing
-from gateway.apigateway.outcomes import Broken, TimedOut, Unreached
+from gateway.apigateway.definitions import MAX_CALLS
+from gateway.apigateway.outcomes import Broken, Slots, TimedOut, Unreached
 from gateway.options import Secret
 from gateway.outgoing import Outgoing, OutgoingRules, Reply
 
@@ -33,6 +34,7 @@ class Callbacks:
     def __init__(self, sender: Outgoing, *, now_ms: Callable[[], int]) -> None:
         self._sender = sender
         self._now_ms = now_ms
+        self._slots = Slots(MAX_CALLS)
 
     async def send(
         self,
@@ -46,14 +48,15 @@ class Callbacks:
         seconds: float,
         max_bytes: int,
     ) -> Reply:
-        """Return the whole answer, whatever its status. Raises `TimedOut`, `Unreached`, `Broken`."""
+        """Return the whole answer, whatever its status. Raises `TimedOut`, `Throttled`, `Unreached`, `Broken`."""
         own = [("webhook-id", event_id)]
         if secret is not None:
             own = signature(secret, event_id, body, now_s=self._now_ms() // 1000)
         try:
-            return await self._sender.send(
-                method, url, headers=[*headers, *own], body=body, seconds=seconds, max_bytes=max_bytes, whole=True
-            )
+            with self._slots:
+                return await self._sender.send(
+                    method, url, headers=[*headers, *own], body=body, seconds=seconds, max_bytes=max_bytes, whole=True
+                )
         except outgoing.TimedOut:
             raise TimedOut from None
         except outgoing.NotAllowed as error:

@@ -20,6 +20,12 @@ MAX_TIMEOUT_MS = 29_000
 
 MAX_RELAXED_TIMEOUT_MS = 300_000
 
+MAX_CALLS = 2000
+"""Calls of back ends at once on one node, those that wait for one of the connections included."""
+
+CONCURRENCY = 500
+"""Of one integration or authorizer by default: a slow one must not take what the others need."""
+
 PREDEFINED = (CONNECT, DISCONNECT, DEFAULT)
 
 
@@ -107,12 +113,15 @@ class Integration:
     timeout_ms: int = option(
         MAX_TIMEOUT_MS, "How long it may take; at most 29000 at AWS.", least=MIN_TIMEOUT_MS, most=MAX_RELAXED_TIMEOUT_MS
     )
+    concurrency: int = option(
+        CONCURRENCY, "Calls of it at once on each node, by each route; more are answered 429.", least=1, most=MAX_CALLS
+    )
     request_parameters: tuple[Parameter, ...] = option(
         (),
         'What an http_proxy is sent besides: { "integration.request.header.x" = "context.connectionId" }.',
         read=read_parameters,
     )
-    secret: Secret | None = option(None, "Requests are signed with it; see Signed callbacks.")
+    secret: Secret | None = option(None, "Requests are signed with it; see apigateway-back-ends.md.")
     status: int = option(200, "The status of a mock.", least=100, most=599)
     response: Template = option(
         Template(()),
@@ -130,6 +139,7 @@ class AuthorizerSettings:
     handler: str = option("", 'Or a callable, "module:function".')
     timeout_ms: int = option(MAX_TIMEOUT_MS, "How long it may take.", least=MIN_TIMEOUT_MS, most=MAX_RELAXED_TIMEOUT_MS)
     secret: Secret | None = option(None, "Requests to it are signed with it.")
+    concurrency: int = option(CONCURRENCY, "Calls of it at once on each node.", least=1, most=MAX_CALLS)
     identity_sources: tuple[str, ...] = option(
         (), "What a handshake must bring, such as route.request.header.Authorization; for jwt: where its token may be."
     )

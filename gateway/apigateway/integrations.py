@@ -15,7 +15,7 @@ from gateway.apigateway.callbacks import Callbacks
 from gateway.apigateway.definitions import ApiLimits, Integration, IntegrationType, Stage
 from gateway.apigateway.events import MAX_QUERY_FIELDS, Event
 from gateway.apigateway.mapping import Pairs, Sources, apply
-from gateway.apigateway.outcomes import Broken, Outcome, Throttled, Unreached, read_answer, read_output
+from gateway.apigateway.outcomes import Broken, Outcome, Slots, Throttled, Unreached, read_answer, read_output
 from gateway.apigateway.stages import fill
 from gateway.outgoing import Reply
 
@@ -66,12 +66,17 @@ class Invoker:
         self._seconds = integration.timeout_ms / 1000
         self._max_bytes = max(LEAST_ANSWER_BYTES, limits.message_bytes * ANSWER_FACTOR)
         self._handler = load(integration.handler) if integration.handler else None
+        self._slots = Slots(integration.concurrency)
 
     async def invoke(self, call: Call, *, reads: bool) -> Outcome:
         """Return the answer; without `reads` it is not looked at, and all that is good is an empty one.
 
         Raises `IntegrationError`.
         """
+        with self._slots:
+            return await self._called(call, reads=reads)
+
+    async def _called(self, call: Call, *, reads: bool) -> Outcome:
         match self._integration.type:
             case IntegrationType.MOCK:
                 return self._mock(call)

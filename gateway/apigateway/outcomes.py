@@ -62,6 +62,21 @@ class Throttled(Unreached):
     told = TOO_MANY_REQUESTS
 
 
+class Slots:
+    """How many calls there may be at once. `with slots:` takes one, or raises `Throttled`."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    def __enter__(self) -> None:
+        if not self._free:
+            raise Throttled
+        self._free -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._free += 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """An integration's answer. Names of headers are in lower case; of several values the last counts."""
@@ -93,7 +108,7 @@ def read_output(output: object) -> Outcome:
 def _status(given: object) -> int:
     if isinstance(given, str) and given.isascii() and given.isdecimal() and len(given) == 3:
         given = int(given)
-    if isinstance(given, bool) or not isinstance(given, int) or not 200 <= given <= 599:
+    if not isinstance(given, int) or not 200 <= given <= 599:
         raise Broken("statusCode must be a number of 200 to 599.")
     return given
 

@@ -360,6 +360,46 @@ async def test_a_function_that_takes_too_long_is_told(application: Functions) ->
         assert await received(app, "x") == Reply(error="Endpoint request timed out")
 
 
+async def test_a_slow_back_end_takes_no_more_than_its_share(application: Functions) -> None:
+    end = asyncio.Event()
+
+    async def slow(event: object, context: object) -> object:
+        await end.wait()
+        return OK
+
+    routes = {
+        "slow": {"integration": {"handler": application.define("slow", slow), "concurrency": 2}},
+        "$default": route(application.answer("f", OK)),
+    }
+    async with backend({"routes": routes}) as app:
+        waiting = [asyncio.create_task(received(app, '{"action": "slow"}')) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert await received(app, '{"action": "slow"}') == Reply(error="Too Many Requests")
+        assert await received(app, "x") == Reply()
+        end.set()
+        assert await asyncio.gather(*waiting) == [Reply(), Reply()]
+        assert await received(app, '{"action": "slow"}') == Reply()
+
+
+async def test_an_authorizer_has_its_share_too(application: Functions) -> None:
+    end = asyncio.Event()
+
+    async def slow(event: object, context: object) -> object:
+        await end.wait()
+        return allowing()
+
+    api = {
+        "authorizer": {"handler": application.define("slow", slow), "concurrency": 1},
+        "routes": {"$default": {"integration": MOCK}},
+    }
+    async with backend(api) as app:
+        waiting = asyncio.create_task(app.connect(request()))
+        await asyncio.sleep(0)
+        assert await app.connect(request()) == Denied(status=429, message="Too Many Requests")
+        end.set()
+        assert isinstance(await waiting, Admitted)
+
+
 async def test_an_http_proxy_answers_with_its_body(receiver: Receiver) -> None:
     receiver.answer = answering(200, b"hello")
     integration = {"type": "http_proxy", "uri": f"http://127.0.0.1:{receiver.port}/"}

@@ -10,6 +10,7 @@ from gateway.apigateway.outcomes import (
     Broken,
     IntegrationError,
     Outcome,
+    Slots,
     Throttled,
     TimedOut,
     Unreached,
@@ -58,6 +59,8 @@ def test_answers(output: object, outcome: Outcome) -> None:
         {"statusCode": True},
         {"statusCode": "abc"},
         {"statusCode": "²00"},
+        {"statusCode": "٢٠٠"},
+        {"statusCode": "0200"},
         {"statusCode": 200.5},
         {"statusCode": 101},
         {"statusCode": 199},
@@ -125,6 +128,15 @@ def test_what_is_good(status: int, good: bool) -> None:
 def test_failures_have_awss_status_and_words(error: IntegrationError, status: int, told: str) -> None:
     assert (error.status, error.told) == (status, told)
     assert denied(error.status) == Denied(status=status, message=told)
+
+
+def test_slots_are_given_back() -> None:
+    slots = Slots(2)
+    for _ in range(3):
+        with slots, slots, pytest.raises(Throttled), slots:
+            pass
+        with pytest.raises(ValueError, match="inside"), slots:
+            raise ValueError("inside")
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_everything_is_allowed_by_all() -> None:
         ("arn:aws:execute-api:*:chat/prod/$connect", ARN, False),
         ("arn:*:chat/prod/*", ARN, False),
         ("arn:aws:execute-api:*:*:*", "no arn", False),
+        ("arn:aws:execute-api:*:*:*", "arn:aws", False),
         ("arn:aws:execute-api:*:*:a/b:c/*", "arn:aws:execute-api:x:1:a/b:c/d:e", True),
     ],
 )
