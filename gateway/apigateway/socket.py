@@ -62,9 +62,15 @@ class Deployment:
     framing: Fragmenting = field(init=False)
     tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     """Of the messages whose integrations run."""
+    about_ms: int = field(default=0, init=False)
+    """The wall clock as it was at some moment of `about_turn`: near enough for what many sockets are sent at once."""
+    about_turn: int = field(default=-1, init=False)
 
     def __post_init__(self) -> None:
         self.framing = Fragmenting(self.limits.frame_bytes)
+
+    def look_at_the_clock(self, turn: int) -> None:
+        self.about_turn, self.about_ms = turn, self.now_ms()
 
     def turns(self, seconds: float) -> float:
         """Return how many turns of the node's wheel cover `seconds`; infinite for 0, which means never."""
@@ -118,11 +124,16 @@ class Socket(WebSocket):
             return False
         if not self._deployment.limits.binary and not is_text(data):
             raise InvalidRequest("The message is not UTF-8, and this API has text messages only.")
-        self.write(self.framing.framed(data))
+        self._note_activity()
+        super().write(self.framing.framed(data))
         return True
 
     def write(self, data: bytes) -> None:
-        self._note_activity()
+        turn = self._active = self.node.wheel.now
+        deployment = self._deployment
+        if turn != deployment.about_turn:
+            deployment.look_at_the_clock(turn)
+        self.last_active_at_ms = max(self.last_active_at_ms, deployment.about_ms)
         super().write(data)
 
     def _note_activity(self) -> None:

@@ -293,10 +293,15 @@ async def test_activity_is_data_in_or_out() -> None:
         await moves(lambda: slow.let("in"))
         await client.frame()
         await moves(lambda: socket.send(b"out"))
+        await asyncio.sleep(2 * deployed.GRAIN_SECONDS)
         await moves(lambda: socket.write(socket.framing.framed(b"group")))
+        precise = socket.last_active_at_ms + 60_000
+        socket.last_active_at_ms = precise
+        socket.write(socket.framing.framed(b"group"))
+        assert socket.last_active_at_ms == precise, "it never goes back"
         before = socket.last_active_at_ms
         client.send(frame(FIN | PING, b"?"))
-        assert [await client.frame() for _ in range(3)][-1] == (FIN | PONG, b"?")
+        assert [await client.frame() for _ in range(4)][-1] == (FIN | PONG, b"?")
         assert socket.last_active_at_ms == before
 
 
