@@ -63,6 +63,9 @@ class ApiGateway:
         False, "Ask for no signature: whoever reaches the node may post to, look at and close any connection."
     )
     domain: str = option("", "What events call domainName, host:port; empty: what the node advertises.")
+    check_origin: bool = option(
+        False, "Refuse handshakes from pages of foreign origins, as on the node's other paths; AWS lets all pages in."
+    )
     region: str = option("us-east-1", "The region in signatures and ARNs.")
     account: str = option("000000000000", "The account in ARNs, 12 digits.")
     apis: tuple[Api, ...] = option(
