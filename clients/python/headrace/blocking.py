@@ -52,7 +52,8 @@ class Client:
     """A blocking client of a Headrace cluster; see `headrace.Client` for what its arguments and methods mean.
 
     `with Client(servers, token=...) as client:` starts a daemon thread with an event loop and ends it. The functions
-    given as `token`, `on_state` and `on_gap` are called: the first two in that thread, `on_gap` where you iterate.
+    given as `token`, `on_state`, `on_gap` and `on_started` are called: the first two in that thread, the others where
+    you iterate.
     """
 
     def __init__(
@@ -123,12 +124,18 @@ class Client:
     retry = _waited(asynchronous.Client.retry)
 
     def subscribe(
-        self, topic: str, *, since: Since = "now", on_gap: Callable[[Gap], None] | None = None
+        self,
+        topic: str,
+        *,
+        since: Since = "now",
+        snapshot: bool = False,
+        on_gap: Callable[[Gap], None] | None = None,
+        on_started: Callable[[Started], None] | None = None,
     ) -> "Subscription":
         """Follow a topic; iterate the result. See `headrace.Client.subscribe`."""
 
         async def subscribe() -> AsyncSubscription:
-            return self._client.subscribe(topic, since=since, on_gap=on_gap)
+            return self._client.subscribe(topic, since=since, snapshot=snapshot, on_gap=on_gap, on_started=on_started)
 
         return Subscription(self, self.run(subscribe()))
 
@@ -160,7 +167,7 @@ class Subscription:
     def __init__(self, client: Client, inner: AsyncSubscription) -> None:
         self._client = client
         self._inner = inner
-        self._fetched: list[tuple[Item, Position | None]] = []
+        self._fetched: list[tuple[Item | Started, Position | None]] = []
         self._position: Position | None = None
 
     def __repr__(self) -> str:
@@ -206,7 +213,10 @@ class Subscription:
                 if not self._fetched:
                     return
             item, self._position = self._fetched.pop()
-            yield item
+            if isinstance(item, Started):
+                self._inner.tell_started(item)
+            else:
+                yield item
 
     def close(self) -> None:
         """Follow no longer; what is queued is dropped. Idempotent."""
@@ -290,10 +300,10 @@ async def _awaited(settle: Callable[[], "asyncio.Future[None]"]) -> None:
     await settle()
 
 
-async def _fetch(inner: AsyncSubscription) -> list[tuple[Item, Position | None]]:
+async def _fetch(inner: AsyncSubscription) -> list[tuple[Item | Started, Position | None]]:
     """Wait for at least one item and return what is queued; an empty list when the subscription was closed."""
-    items: list[tuple[Item, Position | None]] = []
+    items: list[tuple[Item | Started, Position | None]] = []
     if await inner.wait():
         while inner.queued and len(items) < BATCH:
-            items.append((inner.take(), inner.position))
+            items.append((inner.take_any(), inner.position))
     return items

@@ -21,7 +21,7 @@ from headrace.dialects import DIALECTS
 from headrace.errors import ClientClosed, ConnectionFailed, HeadraceError
 from headrace.events import Answered, Arrived, Complained, Delivered, Ended, Event, Released, Settled
 from headrace.failover import Failover, Schedule, Server
-from headrace.messages import UNSET, Attached, Durability, Gap, Published, Unset
+from headrace.messages import UNSET, Attached, Durability, Gap, Published, Started, Unset
 from headrace.positions import Since
 from headrace.protocol import Protocol
 from headrace.publishing import Call, PublishHandle, Publishing, Queue, answer
@@ -180,13 +180,15 @@ class Client:
         attributes: Mapping[str, str] | None = None,
         key: str | None = None,
         durability: Durability | None = None,
+        retained: bool = False,
         timeout: float = PUBLISH_TIMEOUT_S,
     ) -> Published:
         """Publish one message and return its place in the topic's log.
 
         Exactly one of `text`, `json` (any JSON value) and `data` (bytes) is the payload. It is sent again over
         reconnects and stored once. `key` is an idempotency key of your own: the same key within an hour, from any
-        client with this token, gives the first one's place. `timeout` in seconds.
+        client with this token, gives the first one's place. A `retained` message becomes its topic's snapshot.
+        `timeout` in seconds.
 
         Raises the server's refusal (`Forbidden`, `TooLarge`, ...), or `PublishTimeout`. Where `maybe_stored` is true
         of the error, the message may be in the log, and `retry` is safe. `outcome_of` has a word for each.
@@ -198,6 +200,7 @@ class Client:
             "attributes": attributes,
             "key": key,
             "durability": durability,
+            "retained": retained,
             "timeout": timeout,
         }
         return await self._publishing.publish(topic, call)
@@ -220,6 +223,7 @@ class Client:
         attributes: Mapping[str, str] | None = None,
         key: str | None = None,
         durability: Durability | None = None,
+        retained: bool = False,
         timeout: float = PUBLISH_TIMEOUT_S,
     ) -> asyncio.Future[Published]:
         """Queue one message, like `publish`, and return a future of its place: the quick way for many messages.
@@ -234,6 +238,7 @@ class Client:
             "attributes": attributes,
             "key": key,
             "durability": durability,
+            "retained": retained,
             "timeout": timeout,
         }
         return self._publishing.queue(topic, call)
@@ -243,17 +248,27 @@ class Client:
         await self._publishing.room()
 
     def subscribe(
-        self, topic: str, *, since: Since = "now", on_gap: Callable[[Gap], None] | None = None
+        self,
+        topic: str,
+        *,
+        since: Since = "now",
+        snapshot: bool = False,
+        on_gap: Callable[[Gap], None] | None = None,
+        on_started: Callable[[Started], None] | None = None,
     ) -> Subscription:
         """Follow a topic: iterate the result, over all reconnects, each message once and in order.
 
         `since` says where to start: `"now"`, `"earliest"`, `{"last": n}`, `{"time": ms}` (Unix milliseconds), or the
-        `Position` of the last message seen. `on_gap` is told what was lost. A topic can be followed once a client.
+        `Position` of the last message seen. `on_gap` is told what was lost. `on_started` is told of each time that a
+        node placed the subscription, the first and after every reconnect, and with `snapshot` of the topic's snapshot
+        then; both are called in stream order. A topic can be followed once a client.
 
         A subscriber that is slower than its topic makes the client read its socket more slowly, which also delays
         what else goes over this client for up to 5 s; after that its topic alone is put aside until it has caught up.
         """
-        return self._subscriptions.subscribe(topic, since=since, on_gap=on_gap)
+        return self._subscriptions.subscribe(
+            topic, since=since, snapshot=snapshot, on_gap=on_gap, on_started=on_started
+        )
 
     def consume(self, subscription: str, *, window: int = DEFAULT_WINDOW) -> Consumer:
         """Consume a shared durable subscription, `project/subscription`: iterate the result, and ack each delivery.

@@ -112,9 +112,14 @@ class Consumer:
         return Delivery(lease.message, lease.attempt, self.subscription, lease.ack, self._owner)
 
     async def close(self) -> None:
-        """Consume no longer. What is queued is given back at once; what was taken can still be settled. Idempotent."""
+        """Consume no longer. Idempotent.
+
+        What is queued is given back at once, and counts as never delivered; what was taken can still be settled.
+        """
         if not self._over:
-            back = [self.take().nack(0) for _ in range(len(self._queue))]
+            settle = self._owner.settle
+            back = [settle("release", self.subscription, lease.ack, None) for lease in self._queue]
+            self._queue.clear()
             self._owner.consumer_closed(self)
             for future in back:
                 future.add_done_callback(_ignore)

@@ -29,6 +29,8 @@ class Phase(Enum):
 class Following:
     topic: str
     resume: Since
+    snapshot: bool = False
+    """Whether the answer is to bring the topic's newest retained message."""
     phase: Phase = Phase.IDLE
     request: int = -1
     """The id of the subscribe that counts; answers to earlier ones do not."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Generic
 
-from headrace.dialects import Frame
+from headrace.dialects import Dialect, Frame
 from headrace.errors import AlreadySubscribed, HeadraceError, NotSubscribed, is_temporary
 from headrace.events import Arrived, Ended, Event, F, P
 from headrace.following import Following, Phase
@@ -17,8 +17,9 @@ from headrace.requests import Requests, number_of
 class Followings(Generic[P, F]):
     """`handle` is the caller's name of a subscription, opaque here."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, dialect: Dialect) -> None:
         self._requests = requests
+        self._dialect = dialect
         self._followed: dict[str, tuple[Following, F]] = {}
         self._asked: dict[int, str] = {}
         self._retrying: dict[str, Following] = {}
@@ -56,11 +57,11 @@ class Followings(Generic[P, F]):
         for following, _ in self._followed.values():
             following.drop()
 
-    def follow(self, topic: str, since: Since, handle: F) -> None:
+    def follow(self, topic: str, since: Since, handle: F, *, snapshot: bool = False) -> None:
         """Raises `AlreadySubscribed`."""
         if topic in self._followed:
             raise AlreadySubscribed
-        following = Following(topic, since)
+        following = Following(topic, since, snapshot)
         self._followed[topic] = following, handle
         self._ask(following)
 
@@ -92,8 +93,10 @@ class Followings(Generic[P, F]):
         following.ask(number)
         self._retrying.pop(following.topic, None)
         self._asked[number] = following.topic
-        since = since_field(following.resume)
-        self._requests.send({"op": "subscribe", "topic": following.topic, "since": since}, number=number)
+        frame: Frame = {"op": "subscribe", "topic": following.topic, "since": since_field(following.resume)}
+        if following.snapshot:
+            frame["snapshot"] = True
+        self._requests.send(frame, number=number)
 
     def receive_message(self, message: Message, events: list[Event[P, F]], *, leaving: bool = False) -> None:
         followed = self._followed.get(message.topic)
@@ -105,7 +108,7 @@ class Followings(Generic[P, F]):
         following, handle = self._followed.get(self._asked.pop(number, ""), (None, None))
         if following is None or handle is None or following.request != number or following.phase is not Phase.ASKED:
             return
-        started = read_started(frame)
+        started = read_started(frame, self._dialect)
         if following.has_outrun(started):
             self._ask_anew(following)
             return

@@ -60,9 +60,10 @@ def _optional(value: object) -> int | None:
     return None if value is None else _integer(value, least=0)
 
 
-def read_started(frame: Frame) -> Started:
-    after = _map(frame.get("after"))
-    return Started(_position(after), _position(frame), read_recovery(frame))
+def read_started(frame: Frame, dialect: Dialect) -> Started:
+    after, snapshot = _map(frame.get("after")), frame.get("snapshot")
+    message = None if snapshot is None else dialect.message({**_map(snapshot), "topic": read_topic(frame)})
+    return Started(_position(after), _position(frame), read_recovery(frame), message)
 
 
 def read_recovery(frame: Frame) -> Recovery:

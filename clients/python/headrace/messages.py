@@ -53,11 +53,15 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The answer to a subscription: delivery starts right after `after`; the log ended at `end` at that moment."""
+    """The answer to a subscription: delivery starts right after `after`; the log ended at `end` at that moment.
+
+    `snapshot`, where it was asked for: the newest message that was published with `retained`, None without one.
+    """
 
     after: Position
     end: Position
     recovery: Recovery
+    snapshot: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class Protocol(Generic[P, F]):
         self._client = client
         self._requests = Requests(dialect)
         self._outbox: Outbox[P] = Outbox()
-        self._followings: Followings[P, F] = Followings(self._requests)
+        self._followings: Followings[P, F] = Followings(self._requests, dialect)
         self.consumings = Consumings(self._requests, dialect)
         self._welcomed = False
         self._heard_at = 0.0
@@ -133,6 +133,7 @@ class Protocol(Generic[P, F]):
         attributes: Mapping[str, str] | None = None,
         key: str | None = None,
         durability: Durability | None = None,
+        retained: bool = False,
     ) -> int:
         """Queue a publish and return its number. Raises `QueueFull` and `TooLarge`, and then has queued nothing."""
         if len(self._outbox) >= self._max_pending:
@@ -147,6 +148,8 @@ class Protocol(Generic[P, F]):
             frame["key"] = key
         if durability is not None:
             frame["durability"] = durability
+        if retained:
+            frame["retained"] = True
         encoded = self._dialect.encode(frame)
         self._check_size(encoded)
         self._requests.number()
@@ -178,9 +181,9 @@ class Protocol(Generic[P, F]):
         """Nobody waits for this publish any more: it is not sent again."""
         self._outbox.finish(sequence, now)
 
-    def follow(self, topic: str, since: Since, handle: F) -> None:
+    def follow(self, topic: str, since: Since, handle: F, *, snapshot: bool = False) -> None:
         """Follow a topic over all connections to come. Raises `AlreadySubscribed`."""
-        self._followings.follow(topic, since, handle)
+        self._followings.follow(topic, since, handle, snapshot=snapshot)
 
     def unfollow(self, topic: str) -> None:
         """Raises `NotSubscribed`."""

@@ -38,6 +38,7 @@ class Call(TypedDict):
     attributes: Mapping[str, str] | None
     key: str | None
     durability: Durability | None
+    retained: bool
     timeout: float
 
 
@@ -136,6 +137,7 @@ class Publishing(Generic[F]):
             attributes=call["attributes"],
             key=call["key"],
             durability=call["durability"],
+            retained=call["retained"],
         )
         self._wake()
         return sequence, future

@@ -40,11 +40,19 @@ class Subscription:
     deleted, the right was revoked) the iteration raises the error; after `close` it just ends.
     """
 
-    def __init__(self, owner: Owner, topic: str, *, on_gap: Callable[[Gap], None] | None = None) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        topic: str,
+        *,
+        on_gap: Callable[[Gap], None] | None = None,
+        on_started: Callable[[Started], None] | None = None,
+    ) -> None:
         self.topic = topic
         self._owner = owner
         self._on_gap = on_gap or _log_gap
-        self._queue: deque[tuple[Item, Position | None]] = deque()
+        self._on_started = on_started
+        self._queue: deque[tuple[Item | Started, Position | None]] = deque()
         self._bytes = 0
         self._position: Position | None = None
         self._started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
@@ -97,12 +105,22 @@ class Subscription:
         """Iterate messages and gaps, in stream order."""
         while True:
             while self._queue:
-                yield self.take()
+                item = self.take_any()
+                if isinstance(item, Started):
+                    self.tell_started(item)
+                else:
+                    yield item
             if not await self.wait():
                 return
 
     def take(self) -> Item:
         """Take the next queued item, and with it its place. Raises `IndexError` when nothing is queued."""
+        while isinstance(item := self.take_any(), Started):
+            self.tell_started(item)
+        return item
+
+    def take_any(self) -> Item | Started:
+        """As `take`, with the placements between them, where somebody wants to be told of those (`tell_started`)."""
         item, self._position = self._queue.popleft()
         if isinstance(item, Message):
             self._bytes -= len(item.data)
@@ -126,6 +144,11 @@ class Subscription:
         """Hand a gap to the application, as iterating messages does."""
         self._on_gap(gap)
 
+    def tell_started(self, started: Started) -> None:
+        """Hand a placement to the application, as iterating does."""
+        if self._on_started is not None:
+            self._on_started(started)
+
     async def close(self) -> None:
         """Follow no longer; what is queued is dropped. Idempotent."""
         if not self._over:
@@ -133,8 +156,11 @@ class Subscription:
         self._queue.clear()
         self.end(None)
 
-    def start(self, started: Started) -> None:
+    def start(self, started: Started, resume: Since) -> None:
         """The server's answer came, the first or that after a reconnect (called by the client)."""
+        if self._on_started is not None:
+            self._queue.append((started, resume if isinstance(resume, Position) else None))
+            self._wake()
         if not self._started.done():
             self._started.set_result(started)
         if self._position is None and not self._queue:

@@ -39,11 +39,19 @@ class Subscriptions(Generic[P]):
         self._full: set[Subscription] = set()
         self._park_timer: asyncio.TimerHandle | None = None
 
-    def subscribe(self, topic: str, *, since: Since, on_gap: Callable[[Gap], None] | None) -> Subscription:
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        since: Since,
+        snapshot: bool,
+        on_gap: Callable[[Gap], None] | None,
+        on_started: Callable[[Started], None] | None,
+    ) -> Subscription:
         """Raises `AlreadySubscribed`, or what ended the client."""
         self._check_open()
-        subscription = Subscription(self, topic, on_gap=on_gap)
-        self._protocol.follow(topic, checked_since(since), subscription)
+        subscription = Subscription(self, topic, on_gap=on_gap, on_started=on_started)
+        self._protocol.follow(topic, checked_since(since), subscription, snapshot=snapshot)
         self._wake()
         return subscription
 
@@ -70,7 +78,7 @@ class Subscriptions(Generic[P]):
             subscription.end(None if isinstance(event.error, ClientClosed) else event.error)
             self._forget(subscription)
         elif isinstance(event.item, Started):
-            subscription.start(event.item)
+            subscription.start(event.item, event.resume)
         elif subscription.push(event.item, event.resume):
             self._fill(subscription)
 

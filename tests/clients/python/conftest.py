@@ -157,7 +157,7 @@ class ScriptedNode:
                 self._send(connection, {"op": "ok"})
             case "attach":
                 self._send(connection, self._attached(frame))
-            case "ack" | "nack" | "extend":
+            case "ack" | "nack" | "release" | "extend":
                 refused = [{"ack": ack, "code": self.refused[ack]} for ack in frame["acks"] if ack in self.refused]  # type: ignore[attr-defined]
                 settled = {"op": "settled", "id": frame["id"], "subscription": frame["subscription"]}
                 self._send(connection, settled | {"refused": refused})

@@ -280,3 +280,26 @@ async def test_the_state_is_told(node, until) -> None:
         await until(lambda: len(states) >= 3)
         assert [state.connected for state in states[:3]] == [True, False, True]
         assert states[0].node == "scripted"
+
+
+async def test_a_snapshot_is_asked_for_and_told_with_each_placement(node, until) -> None:
+    placed: list[headrace.Started] = []
+    newest = {"epoch": 1000, "offset": 0, "time": 1, "kind": "text", "data": b"newest"}
+    send = node._send
+    node._send = lambda connection, frame: send(
+        connection, frame | ({"snapshot": newest} if frame["op"] == "subscribed" else {})
+    )
+    async with Client(node.url) as client:
+        published = await client.publish("default/lines", text="newest", retained=True)
+        subscription = client.subscribe(
+            "default/lines", since=published.position, snapshot=True, on_started=placed.append
+        )
+        assert (await subscription.started()).snapshot.text == "newest"
+        await until(lambda: node.topic("default/lines").followers)
+        node.cut()
+        await until(lambda: len(node.ops("subscribe")) == 2)
+        await client.publish("default/lines", text="next")
+        assert await first(subscription, 1) == ["next"]
+        assert [started.snapshot.text for started in placed] == ["newest", "newest"]
+    assert node.ops("publish")[0]["retained"] is True
+    assert all(ask["snapshot"] is True for ask in node.ops("subscribe"))

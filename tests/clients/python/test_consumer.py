@@ -82,7 +82,7 @@ async def test_closing_gives_back_what_was_not_taken(owner: Owner, consumer: Con
     await consumer.close()
     await consumer.close()
     await asyncio.sleep(0)
-    assert owner.settled == [("nack", "p/s", "2.1-t", 0)]
+    assert owner.settled == [("release", "p/s", "2.1-t", None)]
     assert owner.closed == [consumer]
     assert not await consumer.wait()
 

@@ -22,7 +22,7 @@ def requests() -> Requests:
 
 @pytest.fixture
 def followings(requests: Requests) -> Followings[str, str]:
-    made = Followings[str, str](requests)
+    made = Followings[str, str](requests, Json())
     made.follow(LINES, "earliest", "handle")
     return made
 

@@ -1,9 +1,10 @@
 import pytest
 
 from headrace import frames
+from headrace.dialects import Json
 from headrace.errors import BadFrame, Forbidden
 from headrace.failover import Server
-from headrace.messages import Published, Started
+from headrace.messages import Message, Published, Started
 from headrace.positions import Position, Range, Recovery
 
 PLACE = {"epoch": 1, "offset": 2}
@@ -53,15 +54,29 @@ def test_malformed_welcomes(broken) -> None:
 
 def test_a_subscribed_frame() -> None:
     frame = {**PLACE, "after": {"epoch": 1, "offset": -1}, "recovery": "trimmed"}
-    assert frames.read_started(frame) == Started(Position(1, -1), Position(1, 2), Recovery.TRIMMED)
+    assert frames.read_started(frame, Json()) == Started(Position(1, -1), Position(1, 2), Recovery.TRIMMED)
+    snapshot = {**PLACE, "time": 3, "text": "newest"}
+    started = frames.read_started(frame | {"topic": "p/t", "snapshot": snapshot}, Json())
+    assert started.snapshot == Message("p/t", Position(1, 2), 3, "text", b"newest")
+    assert frames.read_started(frame | {"snapshot": None}, Json()).snapshot is None
     missing = [{"epoch": 1, "first": 2, "last": 3}]
     assert frames.read_missing({"missing": missing}) == (Range(1, 2, 3),)
 
 
-@pytest.mark.parametrize("broken", [{"after": None}, {"after": {"epoch": 1}}, {"recovery": "perhaps"}, {"epoch": -1}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"after": None},
+        {"after": {"epoch": 1}},
+        {"recovery": "perhaps"},
+        {"snapshot": 7},
+        {"snapshot": {}},
+        {"epoch": -1},
+    ],
+)
 def test_malformed_subscribed_frames(broken) -> None:
     with pytest.raises(BadFrame):
-        frames.read_started({**PLACE, "after": PLACE, "recovery": "none"} | broken)
+        frames.read_started({**PLACE, "topic": "p/t", "after": PLACE, "recovery": "none"} | broken, Json())
 
 
 @pytest.mark.parametrize("missing", [{}, [1], [{"epoch": 1, "first": 2}], [{}] * 10_001])

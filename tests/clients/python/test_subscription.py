@@ -34,7 +34,7 @@ def push(subscription: Subscription, offset: int, size: int = 1) -> bool:
 async def test_the_place_is_that_of_the_last_item_iterated_not_of_the_last_received() -> None:
     subscription = Subscription(Recorder(), "p/t")
     assert subscription.position is None
-    subscription.start(STARTED)
+    subscription.start(STARTED, STARTED.after)
     assert subscription.position == Position(1, 5)
     push(subscription, 6)
     push(subscription, 7)
@@ -81,7 +81,7 @@ async def test_a_gap_that_nobody_asked_for_is_logged(caplog) -> None:
 
 async def test_a_lost_place_is_forgotten() -> None:
     subscription = Subscription(Recorder(), "p/t")
-    subscription.start(STARTED)
+    subscription.start(STARTED, STARTED.after)
     subscription.push(Gap("p/t", Recovery.LOST, ()), "earliest")
     subscription.take()
     assert subscription.position is None
@@ -126,10 +126,10 @@ async def test_started_gives_up_in_time() -> None:
 
 async def test_an_answer_after_a_reconnect_does_not_move_the_place() -> None:
     subscription = Subscription(Recorder(), "p/t")
-    subscription.start(STARTED)
+    subscription.start(STARTED, STARTED.after)
     push(subscription, 6)
     subscription.take()
-    subscription.start(STARTED)
+    subscription.start(STARTED, STARTED.after)
     assert subscription.position == Position(1, 6)
 
 
@@ -140,3 +140,17 @@ async def test_what_was_taken_makes_room() -> None:
         assert push(subscription, offset, MAX_QUEUED_BYTES)
         subscription.take()
     assert owner.calls == ["drained"] * 3
+
+
+async def test_placements_are_told_in_stream_order_where_somebody_wants_them() -> None:
+    told: list[object] = []
+    subscription = Subscription(Recorder(), "p/t", on_started=told.append)
+    subscription.start(STARTED, STARTED.after)
+    push(subscription, 6)
+    subscription.start(STARTED, Position(1, 6))
+    push(subscription, 7)
+    events = subscription.events()
+    assert (await anext(events), told) == (message(6), [STARTED])
+    assert (subscription.take(), told) == (message(7), [STARTED, STARTED])
+    with pytest.raises(IndexError):
+        subscription.take()

@@ -62,7 +62,7 @@ def test_server_frames_are_read(case) -> None:
             case "welcome":
                 assert read_welcome(frame).ping_ms == frame["ping_ms"]
             case "subscribed":
-                assert since_field(read_started(frame).after) == frame["after"]
+                assert since_field(read_started(frame, dialect).after) == frame["after"]
                 assert len(read_missing(frame)) == len(frame["missing"])
             case "gap":
                 assert read_topic(frame) and read_recovery(frame) and read_missing(frame) is not None
