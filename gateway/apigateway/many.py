@@ -104,12 +104,16 @@ class Many:
     async def _shared_out(self, ids: Sequence[str], tally: Tally) -> tuple[Target, dict[str, Target]]:
         """Return what is for this node and for each other; ids that nobody has are counted as failed."""
         by_tag: dict[bytes, list[str]] = {}
+        here: list[str] = []
         for name in ids:
+            if name in self._table:
+                here.append(name)
+                continue
             try:
                 by_tag.setdefault(place_of(name)[:TAG_BYTES], []).append(name)
             except Malformed as refusal:
                 tally.miss((name,), refusal.code)
-        here = by_tag.pop(tag_of(self._node.id), [])
+        here += by_tag.pop(tag_of(self._node.id), [])
         members = self._owners.members()
         if by_tag.keys() - members.keys():
             try:

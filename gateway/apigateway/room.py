@@ -4,6 +4,7 @@ Each part knows the others by `ports` alone; here they meet. The endpoint lets s
 the table has this node's, the id of a connection leads to its node, and the directory owes each one's end.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ Loop = Callable[[], Coroutine[object, object, None]]
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a node needs of it. `drain` tells the ends of the sockets that are closed by then, within its own bound."""
+    """What a node needs of it. `drain` finishes what sockets asked for and tells their ends, within its own bounds."""
 
     claims: tuple[Claim, ...]
     endpoint: Endpoint
@@ -72,7 +73,11 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
             domain_name=api.domain or address,
             now_ms=context.now_ms,
         )
-    endpoint = Endpoint(deployments)
+    endpoint = Endpoint(deployments, checks_origin=section.check_origin)
+
+    async def drain() -> None:
+        await asyncio.gather(endpoint.drain(), endings.drain())
+
     management = routes.build(context, section, connections, throttles=requests)
     return Room(
         claims=(
@@ -82,7 +87,7 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
         ),
         endpoint=endpoint,
         loops={"apigateway": connections.serve, "apigateway-ends": endings.serve},
-        drain=endings.drain,
+        drain=drain,
         close=backends.close,
     )
 

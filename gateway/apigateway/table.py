@@ -47,6 +47,9 @@ class Table:
     def __len__(self) -> int:
         return len(self._connections)
 
+    def __contains__(self, connection: str) -> bool:
+        return connection in self._connections
+
     def add(self, connection: LocalConnection) -> None:
         facts = connection.facts
         self._connections[facts.id] = connection
