@@ -1,4 +1,4 @@
-"""`headrace bench fanout | publish | subscribe | connections | post | herd`.
+"""`headrace bench fanout | publish | subscribe | connections | post | many | herd`.
 
 Each prints a table to stderr and one line of JSON to stdout.
 """
@@ -79,6 +79,19 @@ def post(
     from bench.post import post as measure
 
     _finish(measure(size=size, seconds=seconds, sockets=sockets), json)
+
+
+@app.command()
+def many(
+    count: Annotated[int, typer.Option(min=100, max=15_000, help="API Gateway connections.")] = 10_000,
+    size: Size = 128,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Messages to all of them.")] = 30,
+    json: Json = False,
+) -> None:
+    """One call that posts to many API Gateway connections, against the fan-out of one message."""
+    from bench.many import many as measure
+
+    _finish(measure(count=count, size=size, rounds=rounds), json)
 
 
 @app.command()
