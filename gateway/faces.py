@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from broker.store.base import Commands
@@ -66,13 +66,13 @@ def faces(
     front = realtime.front(context, census=census, bulletin=peers.bulletin)
     peers.attend(front)
     claims: list[app.Claim] = []
-    draining: list[Callable[[], None]] = []
+    ending: list[channel.Room] = []
     if config.channel.enabled:
         channels = channel.build(context, front, commands, peers.inbox, node_id=lambda: peers.node.id)
         peers.node.on_evicted.append(channels.evict)
         loops = {**loops, **channels.loops}
         claims.append(app.Claim(channels.takes, channels))
-        draining.append(channels.drain)
+        ending.append(channels)
     aws = apigateway.build(context, peers, front.node)
     front.waiting_rooms.append(aws.endpoint)
     loops, claims = {**loops, **aws.loops}, [*claims, *aws.claims]
@@ -81,8 +81,8 @@ def faces(
     def on_draining() -> None:
         health.draining = metrics.draining = True
         peers.on_draining()
-        for drain in draining:
-            drain()
+        for room in ending:
+            room.drain()
 
     return Parts(
         app=app.build(
@@ -98,7 +98,7 @@ def faces(
         websocket=front.protocol_class(),
         metrics=metrics,
         loops=loops,
-        drain=lambda: _drain(context, front, peers, aws),
+        drain=lambda: _drain(context, front, peers, aws, ending),
         on_draining=on_draining,
         move=lambda connections: departure.move(Crowd(front, connections, moving=MOVING)),
         end_seconds=config.drain_seconds or math.inf,
@@ -117,11 +117,14 @@ def _apply(config: Config, context: Context, peers: Peers, tls: Tls | None) -> N
         tls.use(Path(config.tls_cert), Path(config.tls_key))
 
 
-async def _drain(context: Context, front: Front, peers: Peers, aws: apigateway.Room) -> None:
+async def _drain(
+    context: Context, front: Front, peers: Peers, aws: apigateway.Room, ending: Sequence[channel.Room]
+) -> None:
     """Answer the publishes in flight, give back duties, close the sockets (1012), tell of it, leave; all bounded."""
     await asyncio.gather(context.publisher.drain(), peers.give_back())
     await front.drain()
     await aws.drain()
     await context.consumers.drain()
+    await asyncio.gather(*(room.settle() for room in ending))
     await peers.leave()
     await aws.close()

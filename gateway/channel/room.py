@@ -47,6 +47,8 @@ class Room:
     """To be called when the node was held to be gone: ends what no front of WebSockets ends."""
     drain: Callable[[], None]
     """To be called when the node is to end: polls are held no more."""
+    settle: Loop
+    """To be awaited before the node ends: what the application was not told yet is told. Bounded."""
 
     def takes(self, scope: Scope) -> bool:
         """Tell whether a request is this room's to answer."""
@@ -117,6 +119,7 @@ def build(
         },
         evict=lines.evict,
         drain=polls.drain,
+        settle=webhooks.settle,
     )
 
 

@@ -10,6 +10,7 @@ With retry, `notify` returns after the application's yes and raises otherwise, a
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -41,6 +42,9 @@ MAX_WAITING = 1000
 
 MAX_IN_FLIGHT = 256
 """With retry: events that are being told at once; one more is refused, to be told later."""
+
+SETTLE_SECONDS = 5.0
+"""For what waits when the node ends; the rest is never told."""
 
 _LABEL = b"headrace channel presence HMAC-SHA256 v1"
 
@@ -85,6 +89,12 @@ class Webhooks:
             for lane in self._lanes:
                 group.create_task(self._serve(lane))
 
+    async def settle(self) -> None:
+        """Return when nothing waits, or after `SETTLE_SECONDS`. For a node that ends; `run` has to run still."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await asyncio.gather(*(lane.join() for lane in self._lanes))
+
     def _enqueue(self, event: Presence) -> None:
         try:
             self._lanes[crc32(event.client_id) % LANES].put_nowait(event)
@@ -101,6 +111,8 @@ class Webhooks:
                 log.info("the application was not told of presence", extra={"reason": error.reason})
             except Exception:
                 log.exception("telling the application of presence failed")
+            finally:
+                lane.task_done()
 
     async def _post(self, event: Presence) -> None:
         body = body_of(event, numbered=self._retry)

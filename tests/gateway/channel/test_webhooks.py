@@ -139,6 +139,28 @@ async def test_a_client_whose_event_takes_long_holds_up_no_other(receiver: Recei
         await eventually(lambda: len(receiver.received) == 3)
 
 
+async def test_a_node_that_ends_tells_what_waits(receiver: Receiver) -> None:
+    async with telling(receiver) as hooks:
+        await hooks.settle()
+        for number in range(20):
+            await hooks.notify(event(b"%d" % (number % 3), sequence=number))
+        await hooks.settle()
+
+    assert len(receiver.received) == 20
+
+
+async def test_and_waits_no_longer_than_it_may(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "SETTLE_SECONDS", 0.01)
+
+    async def never(request: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    receiver.answer = never
+    async with telling(receiver) as hooks:
+        await hooks.notify(event())
+        await hooks.settle()
+
+
 async def test_what_waits_is_bounded(receiver: Receiver) -> None:
     outgoing = Outgoing(LOOPBACK)
     hooks = Webhooks(outgoing, url="http://127.0.0.1:1", secrets=[b"k"], retry=False, now_ms=lambda: 0)
