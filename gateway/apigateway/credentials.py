@@ -11,8 +11,9 @@ from functools import lru_cache
 
 from gateway.apigateway import sigv4
 from gateway.apigateway.definitions import Credential
-from gateway.apigateway.errors import MissingToken, UnknownKey
+from gateway.apigateway.errors import ExpiredToken, MissingToken, UnknownKey
 from gateway.apigateway.policies import ALL, Policy
+from gateway.apigateway.settings import ApiGateway
 from gateway.apigateway.sigv4 import SignedRequest
 
 MAX_SIGNING_KEYS = 1024
@@ -62,11 +63,18 @@ class Credentials:
         sigv4.check_time(signature, now_ms=now_ms)
         key = self._key(signature.access_key, signature.day, signature.region)
         sigv4.check(signature, request, body, key, unsigned_body=self._unsigned_body)
+        if known.expires is not None and now_ms >= known.expires.timestamp() * 1000:
+            raise ExpiredToken
         return self._callers[known.access_key]
 
     def _derived(self, access_key: str, day: str, region: str) -> bytes:
         secret = self._known[access_key].secret
         return sigv4.signing_key(secret.value if secret else "", day=day, region=region)
+
+
+def credentials_of(section: ApiGateway) -> Credentials:
+    """Return the access keys of the configuration."""
+    return Credentials(section.credentials, is_open=section.open, unsigned_body=section.unsigned_payload)
 
 
 def _has_token(known: Credential, given: str | None) -> bool:

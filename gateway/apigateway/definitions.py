@@ -6,6 +6,7 @@ Every member is an option with its meaning and its bounds: `settings` reads them
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from gateway.apigateway.mapping import Parameter, Template, read_parameters, read_template
@@ -27,6 +28,18 @@ CONCURRENCY = 500
 """Of one integration or authorizer by default: a slow one must not take what the others need."""
 
 PREDEFINED = (CONNECT, DISCONNECT, DEFAULT)
+
+
+def read_moment(given: object) -> datetime:
+    """Read a time with its zone, as TOML has it or as ISO 8601 text. Raises `ValueError`."""
+    wanted = "this must be a time with its zone, such as 2026-12-31T00:00:00Z"
+    try:
+        moment = datetime.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValueError(wanted)
+    return moment
 
 
 class IntegrationType(StrEnum):
@@ -193,4 +206,7 @@ class Credential:
     access_key: str = option("", "The access key's id.")
     secret: Secret | None = option(None, "The secret access key.")
     session_token: Secret | None = option(None, "The session token that must come with it, if any.")
+    expires: datetime | None = option(
+        None, "It counts until then: a time with its zone, such as 2026-12-31T00:00:00Z.", read=read_moment
+    )
     policy: Policy = option(None, "What it may do: a policy document, or a list of its statements.", read=read_policy)

@@ -20,7 +20,7 @@ import orjson
 
 from broker.errors import Forbidden, HeadraceError, InvalidRequest
 from gateway.apigateway import errors
-from gateway.apigateway.credentials import Caller, Credentials
+from gateway.apigateway.credentials import Caller, Credentials, credentials_of
 from gateway.apigateway.errors import Malformed, MethodNotAllowed
 from gateway.apigateway.ports import Connections, Standing
 from gateway.apigateway.reach import Reach, Reaches
@@ -63,7 +63,7 @@ def build(
     context: Context, section: ApiGateway, connections: Connections, *, throttles: Mapping[str, Throttle]
 ) -> AsgiApp:
     """`throttles` are the APIs', by name: what their clients send counts against the same (contracts/apigateway 11)."""
-    credentials = Credentials(section.credentials, is_open=section.open)
+    credentials = credentials_of(section)
     if credentials.is_open:
         log.warning("the management API is open: whoever reaches this node may post to, look at and close connections")
     return ManagementApi(context, section, connections, credentials, Reaches(section, throttles))

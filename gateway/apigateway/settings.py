@@ -62,6 +62,7 @@ class ApiGateway:
     open: bool = option(
         False, "Ask for no signature: whoever reaches the node may post to, look at and close any connection."
     )
+    unsigned_payload: bool = option(False, "Take calls that say UNSIGNED-PAYLOAD: signed, except for what they post.")
     domain: str = option("", "What events call domainName, host:port; empty: what the node advertises.")
     check_origin: bool = option(
         False, "Refuse handshakes from pages of foreign origins, as on the node's other paths; AWS lets all pages in."

@@ -1,13 +1,16 @@
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from http_node import now_ms
 from management import ID, KEY, SECRET, credential, signed
 
-from gateway.apigateway.credentials import EVERYONE, Credentials
-from gateway.apigateway.errors import IncompleteSignature, InvalidSignature, MissingToken, UnknownKey
+from gateway.apigateway.credentials import EVERYONE, Credentials, credentials_of
+from gateway.apigateway.errors import ExpiredToken, IncompleteSignature, InvalidSignature, MissingToken, UnknownKey
 from gateway.apigateway.policies import ALL, read_policy
+from gateway.apigateway.settings import ApiGateway
 from gateway.apigateway.sigv4 import SignedRequest
 
 URL = f"https://ws.example.org/prod/@connections/{ID}"
@@ -94,6 +97,27 @@ def test_a_body_may_go_unsigned_where_that_is_allowed() -> None:
     with pytest.raises(InvalidSignature):
         Credentials([credential()]).authenticate(one, b"other", now_ms=now_ms())
     Credentials([credential()], unsigned_body=True).authenticate(one, b"other", now_ms=now_ms())
+
+
+def test_the_configuration_says_who_is_asked_and_for_what() -> None:
+    assert credentials_of(ApiGateway(open=True)).is_open
+    one = request(headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
+    known = (credential(),)
+    with pytest.raises(InvalidSignature):
+        credentials_of(ApiGateway(credentials=known)).authenticate(one, b"other", now_ms=now_ms())
+    lax = credentials_of(ApiGateway(credentials=known, unsigned_payload=True))
+    assert lax.authenticate(one, b"other", now_ms=now_ms()).access_key == KEY
+
+
+def test_a_key_counts_until_it_expires() -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=10)
+    ends_ms = int(moment.timestamp() * 1000)
+    known = Credentials([replace(credential(token="session"), expires=moment)])
+    known.authenticate(request(token="session"), b"hello", now_ms=ends_ms - 1)
+    with pytest.raises(ExpiredToken):
+        known.authenticate(request(token="session"), b"hello", now_ms=ends_ms + 1)
+    with pytest.raises(InvalidSignature):
+        known.authenticate(request(token="session"), b"other", now_ms=ends_ms + 1)
 
 
 def test_a_secret_is_never_printed() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -326,6 +327,14 @@ def test_a_credential_is_read_and_hides_its_secrets() -> None:
 
 
 @pytest.mark.parametrize(
+    "given", ["2026-12-31T01:00:00+01:00", "2026-12-31T00:00:00Z", datetime(2026, 12, 31, tzinfo=UTC)]
+)
+def test_a_credential_may_expire(given: object) -> None:
+    assert credential(expires=given).expires == datetime(2026, 12, 31, tzinfo=UTC)
+    assert credential().expires is None
+
+
+@pytest.mark.parametrize(
     ("members", "sentence"),
     [
         ({"access_key": None}, "access_key: a credential needs an access_key"),
@@ -334,6 +343,9 @@ def test_a_credential_is_read_and_hides_its_secrets() -> None:
         ({"secret": ""}, "secret: a credential needs its secret access key"),
         ({"policy": None}, "policy: say what it may do, such as policy = "),
         ({"policy": [{"action": "*"}]}, "policy: statement 1: it needs Resource"),
+        ({"expires": "tomorrow"}, "expires: this must be a time with its zone"),
+        ({"expires": "2026-12-31T00:00:00"}, "expires: this must be a time with its zone"),
+        ({"expires": 1_800_000_000}, "expires: this must be a time with its zone"),
         ({"polcy": []}, "polcy: there is no such member; did you mean policy"),
     ],
 )
