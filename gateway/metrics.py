@@ -77,6 +77,8 @@ class Metrics:
         self.closed = Tally()
         self.publishes = Tally()
         self.refusals = Tally()
+        self.back_end_calls = Tally()
+        self.back_end_duration = Histogram()
         self.gap_repairs = Tally()
         self.append_duration = Histogram()
         self.latency = Histogram()
@@ -108,6 +110,11 @@ class Metrics:
     def refused(self, code: str) -> None:
         """A caller got a refusal with this stable word, on any face."""
         self.refusals.add(1, code)
+
+    def back_end_called(self, api: str, kind: str, result: str, seconds: float) -> None:
+        """A back end of an API was called, for a `route` or as an `authorizer`; `result` is a stable word."""
+        self.back_end_calls.add(1, api, kind, result)
+        self.back_end_duration.observe(seconds)
 
     def loop_lagged(self, seconds: float) -> None:
         """The event loop came back so much later than asked."""
@@ -160,6 +167,7 @@ class _Families(Collector):
         yield from self._connections()
         yield from self._publishing()
         yield from self._delivery()
+        yield from self._back_ends()
         yield from self._node()
 
     def _connections(self) -> Iterable[Metric]:
@@ -183,6 +191,11 @@ class _Families(Collector):
         yield _histogram("headrace_delivery_latency_seconds", "Publish time to the first socket, by batch.", m.latency)
         yield _counters("headrace_gap_repairs", "Feeds that found unannounced messages.", ("reason",), m.gap_repairs)
         yield _counter("headrace_left_feed", "Slow sockets that went to catch up from the log.", m.left_feeds)
+
+    def _back_ends(self) -> Iterable[Metric]:
+        m, labels = self._metrics, ("api", "kind", "result")
+        yield _counters("headrace_back_end_calls", "Calls of API Gateway back ends.", labels, m.back_end_calls)
+        yield _histogram("headrace_back_end_duration_seconds", "Time of such a call.", m.back_end_duration)
 
     def _node(self) -> Iterable[Metric]:
         m = self._metrics

@@ -87,7 +87,7 @@ class RequestAuthorizer(_Reporting):
             return Refused(401)
         event = events.authorize(request, method_arn=method_arn, stage_variables=self._stage.variables)
         try:
-            with self._slots:
+            with self._services.counted("authorizer"), self._slots:
                 answer = await self._ask(event, request.request_id)
             return read_grant(answer, method_arn=method_arn)
         except Raised as error:

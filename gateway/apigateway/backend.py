@@ -166,11 +166,15 @@ def _satisfies(route: Route, body: str | bytes) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What back ends need of the node: its clock and its keys."""
+    """What back ends need of the node: its clock, its keys, its metrics.
+
+    `observe` is given the API's name, and what `integrations.Observe` is given.
+    """
 
     now_ms: Callable[[], int]
     read_claims: ReadClaims
     credentials: Credentials
+    observe: Callable[[str, str, str, float], None]
 
 
 class Backends:
@@ -198,7 +202,7 @@ class Backends:
         await self._callbacks.close()
 
     def _built(self, api: Api, stage: Stage, mistakes: list[Mistake]) -> StageBackend:
-        services = Services(self._callables, self._callbacks)
+        services = Services(self._callables, self._callbacks, partial(self._node.observe, api.name))
         place = f"apigateway.apis.{quoted(api.name)}"
         invokers: dict[str, Invoker] = {}
         for key, route in api.routes.items():

@@ -4,8 +4,11 @@ An `aws_proxy` and a callable get the event and answer as Lambda functions do; a
 is, with mapped parameters; a mock is nobody.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 import orjson
@@ -15,7 +18,16 @@ from gateway.apigateway.callbacks import Callbacks
 from gateway.apigateway.definitions import ApiLimits, Integration, IntegrationType, Stage
 from gateway.apigateway.events import MAX_QUERY_FIELDS, Event
 from gateway.apigateway.mapping import Pairs, Sources, apply
-from gateway.apigateway.outcomes import Broken, Outcome, Slots, Throttled, Unreached, read_answer, read_output
+from gateway.apigateway.outcomes import (
+    Broken,
+    IntegrationError,
+    Outcome,
+    Slots,
+    Throttled,
+    Unreached,
+    read_answer,
+    read_output,
+)
 from gateway.apigateway.stages import fill
 from gateway.outgoing import Reply
 
@@ -47,12 +59,35 @@ class Call:
     """True for `$connect`: any status of a back end is the handshake's then, and none a failure."""
 
 
+class Observe(Protocol):
+    """Counts one call of a back end: of a `route` or an `authorizer`, `ok` or the code of its failure."""
+
+    def __call__(self, kind: str, result: str, seconds: float) -> None: ...
+
+
+def unobserved(kind: str, result: str, seconds: float) -> None:
+    """Count nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What integrations and authorizers are called through."""
 
     callables: Callables
     callbacks: Callbacks
+    observe: Observe = unobserved
+
+    @contextmanager
+    def counted(self, kind: str) -> Iterator[None]:
+        """Count the call within."""
+        began, result = time.monotonic(), "ok"
+        try:
+            yield
+        except IntegrationError as error:
+            result = error.code
+            raise
+        finally:
+            self.observe(kind, result, time.monotonic() - began)
 
 
 class Invoker:
@@ -73,7 +108,7 @@ class Invoker:
 
         Raises `IntegrationError`.
         """
-        with self._slots:
+        with self._services.counted("route"), self._slots:
             return await self._called(call, reads=reads)
 
     async def _called(self, call: Call, *, reads: bool) -> Outcome:

@@ -32,7 +32,7 @@ TAGS_HEADER = "headrace-tags"
 class IntegrationError(ServerError):
     """The integration gave no answer that could be used. `status` answers a handshake, `told` a message."""
 
-    code = "integration"
+    code = "failed"
     sentence = "The integration failed."
     status: ClassVar[int] = 502
     told: ClassVar[str] = INTERNAL_ERROR
@@ -47,16 +47,19 @@ class Broken(IntegrationError):
 class Unreached(IntegrationError):
     """The way to it failed, or it answered that it cannot at the moment."""
 
+    code = "unreached"
     sentence = "The integration was not reached."
 
 
 class TimedOut(Unreached):
+    code = "timed_out"
     sentence = "The integration took too long."
     status = 504
     told = TIMED_OUT
 
 
 class Throttled(Unreached):
+    code = "throttled"
     sentence = "The integration has too much to do."
     status = 429
     told = TOO_MANY_REQUESTS

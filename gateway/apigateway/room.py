@@ -98,6 +98,7 @@ def _backends(context: Context) -> Backends:
         now_ms=context.now_ms,
         read_claims=context.auth.claims,
         credentials=Credentials(section.credentials, is_open=section.open),
+        observe=context.metrics.back_end_called,
     )
     return Backends(section, node)
 

@@ -112,3 +112,13 @@ def test_the_node_says_what_it_runs_and_whether_it_drains() -> None:
     assert samples["headrace_event_loop_lag_seconds_count", ()] == 1
     assert any(name == "headrace_build_info" for name, _ in samples)
     assert ("process_open_fds", ()) in samples
+
+
+def test_calls_of_back_ends_are_counted_by_api_and_result() -> None:
+    metrics = Metrics()
+    metrics.back_end_called("chat", "route", "ok", 0.25)
+    metrics.back_end_called("chat", "route", "timed_out", 1.0)
+    samples = scrape(metrics)
+    labels = (("api", "chat"), ("kind", "route"), ("result", "timed_out"))
+    assert samples["headrace_back_end_calls_total", labels] == 1
+    assert samples["headrace_back_end_duration_seconds_sum", ()] == 1.25

@@ -96,6 +96,7 @@ def node(**changes: Any) -> Node:
         "now_ms": lambda: NOW_MS,
         "read_claims": no_claims,
         "credentials": Credentials(()),
+        "observe": lambda *_: None,
         **changes,
     }
     return Node(**members)

@@ -549,3 +549,22 @@ async def test_failures_are_told_to_the_operator_at_our_pace(
             await received(app, "x")
     (record,) = caplog.records
     assert (record.getMessage(), record.__dict__["reason"]) == ("an integration failed", "The back end answered 500.")
+
+
+async def test_every_call_is_counted(application: Functions) -> None:
+    counted: list[tuple[str, str, str]] = []
+
+    def observe(api: str, kind: str, result: str, seconds: float) -> None:
+        assert seconds >= 0
+        counted.append((api, kind, result))
+
+    api = authorized(application, allowing())
+    api["routes"] = {
+        "$connect": route(application.answer("f", OK)),
+        "bad": route(application.answer("g", ValueError())),
+    }
+    async with backend(api, node(observe=observe)) as app:
+        await app.connect(request())
+        await received(app, '{"action": "bad"}')
+        await received(app, "no route")
+    assert counted == [("chat", "authorizer", "ok"), ("chat", "route", "ok"), ("chat", "route", "failed")]
