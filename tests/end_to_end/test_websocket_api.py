@@ -325,6 +325,8 @@ async def test_posts_and_deletes_of_open_and_closed_clients(scene: Scene) -> Non
     async with opened(node) as (client, connection):
         await apart(rest.post_to_connection, ConnectionId=connection, Data="hello")
         assert await heard(client) == "hello"
+        with pytest.raises(ClientError, match="BadRequestException"):
+            await apart(rest.post_to_connection, ConnectionId=connection, Data=b"\xff")
         await apart(rest.delete_connection, ConnectionId=connection)
         assert (await closed(client))[0] == 1000
     assert await app.end_of(connection) == (1000, "Connection Closed Normally")

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sockets
+from receiver import make_authority
 from sockets import CLOSE, frame, upgrade
+from websockets.asyncio.client import connect
 
 from broker.errors import Unauthorized
 from broker.rights import Principal
@@ -117,7 +121,7 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def door(*, opened: bool = True, **limits: Any) -> AsyncIterator[Door]:
+async def door(*, opened: bool = True, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[Door]:
     config = Config(limits=Limits(**limits))
     metrics, bounds = Metrics(), config.limits
     census = Census(connections=bounds.connections, connections_per_address=bounds.connections_per_address)
@@ -127,7 +131,7 @@ async def door(*, opened: bool = True, **limits: Any) -> AsyncIterator[Door]:
     front.waiting_rooms.append(keeper)
     if opened:
         keeper.gate.set()
-    async with sockets.serving(front, config) as port:
+    async with sockets.serving(front, config, tls=tls) as port:
         yield Door(port, front, keeper, metrics)
         keeper.gate.set()
 
@@ -185,6 +189,13 @@ async def test_an_earlier_request_leaves_no_headers_behind() -> None:
         assert (await client.shake(upgrade("/stage", host="second"))).status == 101
         assert d.keeper.arrivals[0].headers[0] == ("host", "second")
         assert d.keeper.arrivals[0].header("x-first") is None
+
+
+async def test_over_tls_the_room_knows_it(tmp_path: Path) -> None:
+    server, client = make_authority(tmp_path, "localhost")
+    async with door(tls=server) as d, connect(f"wss://localhost:{d.port}/stage", ssl=client, host="127.0.0.1") as peer:
+        assert await peer.recv() == "hi"
+        assert d.keeper.arrivals[0].secure
 
 
 async def test_the_room_selects_the_subprotocol() -> None:

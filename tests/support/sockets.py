@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def _settings(front: Front, config: Config) -> uvicorn.Config:
 
 
 @contextlib.asynccontextmanager
-async def serving(front: Front, config: Config) -> AsyncIterator[int]:
+async def serving(front: Front, config: Config, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve `front` behind the node's HTTP protocol on a free port: uvicorn's protocols without its slow main loop."""
     loop = asyncio.get_running_loop()
     settings = _settings(front, config)
@@ -59,6 +60,7 @@ async def serving(front: Front, config: Config) -> AsyncIterator[int]:
         lambda: settings.http_protocol_class(config=settings, server_state=state, app_state={}, _loop=loop),  # type: ignore[call-arg]
         "127.0.0.1",
         0,
+        ssl=tls,
     )
     try:
         yield server.sockets[0].getsockname()[1]
