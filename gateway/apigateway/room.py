@@ -14,7 +14,7 @@ from gateway.apigateway import extensions, routes
 from gateway.apigateway.attachments import NodeAttachments
 from gateway.apigateway.backend import Backends, Node
 from gateway.apigateway.connections import ClusterConnections
-from gateway.apigateway.credentials import Credentials
+from gateway.apigateway.credentials import credentials_of
 from gateway.apigateway.definitions import Api, Ordering
 from gateway.apigateway.endings import Endings
 from gateway.apigateway.endpoint import Endpoint, new_request_id
@@ -97,7 +97,7 @@ def _backends(context: Context) -> Backends:
     node = Node(
         now_ms=context.now_ms,
         read_claims=context.auth.claims,
-        credentials=Credentials(section.credentials, is_open=section.open),
+        credentials=credentials_of(section),
         observe=context.metrics.back_end_called,
     )
     return Backends(section, node)
