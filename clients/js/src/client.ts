@@ -42,6 +42,8 @@ export interface ClientOptions {
 export interface SubscribeOptions extends Handlers {
   /** Where to start; `"now"` by default. */
   readonly since?: Since | undefined;
+  /** Ask for the topic's snapshot, the newest message published with `retained`: `started` and `onStarted` have it. */
+  readonly snapshot?: boolean | undefined;
 }
 
 export interface ConsumeOptions {
@@ -149,7 +151,7 @@ export class Client {
   subscribe(topic: string, options: SubscribeOptions = {}): Subscription {
     this.#checkOpen();
     const subscription = new Subscription(this.#owner, topic, options);
-    this.#protocol.follow(topic, checkedSince(options.since ?? "now"), subscription);
+    this.#protocol.follow(topic, checkedSince(options.since ?? "now"), subscription, { snapshot: options.snapshot === true });
     this.#connector.wake();
     return subscription;
   }
@@ -193,7 +195,7 @@ export class Client {
     for (const event of events) {
       if (event.type === "arrived") event.handle.push(event.item, event.resume);
       else if (event.type === "answered") settle(event.handle, event.result);
-      else if (event.type === "started") event.handle.start(event.started);
+      else if (event.type === "started") event.handle.start(event.started, event.resume);
       else if (event.type === "ended") event.handle.end(closedQuietly(event.error) ? undefined : event.error);
       else if (isOfConsuming(event)) this.#consumers.act(event);
       else if (event.type === "complained") console.warn(`headrace: ${event.error.message} (${event.error.code})`);

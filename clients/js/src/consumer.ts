@@ -82,11 +82,15 @@ export class Consumer implements AsyncIterable<Delivery> {
     }
   }
 
-  /** Consume no longer. What is queued is given back at once; what was taken can still be settled. Idempotent. */
+  /**
+   * Consume no longer. What is queued is given back at once and counts as never delivered; what was taken can still be
+   * settled. Idempotent.
+   */
   close(): void {
     if (this.#over) return;
     const ignore = (): void => undefined; // what was given back in vain comes again when its lease ends
-    for (const lease of this.#queue) this.#delivery(lease).nack(0).catch(ignore);
+    const { owner, subscription } = this;
+    for (const { ack } of this.#queue) owner.settle({ verb: "release", subscription, ack }).catch(ignore);
     this.#queue.replace([]);
     this.owner.consumerClosed(this);
     this.end(undefined);

@@ -22,7 +22,7 @@ export type Event<P, F> =
   | { readonly type: "accepted" } // the token, by the server's `ok`
   | { readonly type: "answered"; readonly handle: P; readonly result: Published | HeadraceError }
   | { readonly type: "arrived"; readonly handle: F; readonly item: Message | Gap; readonly resume: Since }
-  | { readonly type: "started"; readonly handle: F; readonly started: Started }
+  | { readonly type: "started"; readonly handle: F; readonly started: Started; readonly resume: Since }
   | { readonly type: "ended"; readonly handle: F; readonly error: HeadraceError }
   | { readonly type: "complained"; readonly error: HeadraceError }
   | { readonly type: "broken"; readonly reason: string };

@@ -31,6 +31,8 @@ export class Following {
   constructor(
     readonly topic: string,
     public resume: Since,
+    /** Whether the answer is to bring the topic's newest retained message. */
+    readonly snapshot = false,
   ) {}
 
   ask(request: number): void {

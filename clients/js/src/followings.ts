@@ -55,11 +55,11 @@ export class Followings<P, F> {
   }
 
   /** Throws `already_subscribed`. */
-  follow(topic: string, since: Since, handle: F): void {
+  follow(topic: string, since: Since, handle: F, { snapshot } = { snapshot: false }): void {
     if (this.#followed.has(topic)) {
       throw new CallerError("already_subscribed", "This client follows that topic already.");
     }
-    const following = new Following(topic, since);
+    const following = new Following(topic, since, snapshot);
     this.#followed.set(topic, { following, handle });
     this.#ask(following);
   }
@@ -90,7 +90,7 @@ export class Followings<P, F> {
     following.ask(id);
     this.#retrying.delete(following);
     this.#asked.set(id, following.topic);
-    this.requests.send({ op: "subscribe", id, topic: following.topic, since: following.resume });
+    this.requests.send({ op: "subscribe", id, topic: following.topic, since: following.resume, ...(following.snapshot ? { snapshot: true } : {}) });
   }
 
   receiveMessage(frame: frames.Frame, events: Event<P, F>[], from = { leaving: false }): void {
@@ -111,7 +111,7 @@ export class Followings<P, F> {
     const started = frames.readStarted(frame);
     if (following.hasOutrun(started)) return this.#askAnew(following);
     const gap = following.receiveSubscribed(started, frames.readMissing(frame));
-    events.push({ type: "started", handle, started });
+    events.push({ type: "started", handle, started, resume: following.resume });
     if (gap) events.push({ type: "arrived", handle, item: gap, resume: following.resume });
   }
 

@@ -84,7 +84,9 @@ export function readMessage(frame: Frame): Message {
 }
 
 export function readStarted(frame: Frame): Started {
-  return { after: readPosition(asMap(frame["after"])), end: readPosition(frame), recovery: readRecovery(frame) };
+  const { after, snapshot: told } = frame;
+  const snapshot = told === undefined || told === null ? undefined : readMessage({ ...asMap(told), topic: readTopic(frame) });
+  return { after: readPosition(asMap(after)), end: readPosition(frame), recovery: readRecovery(frame), snapshot };
 }
 
 export function readRecovery(frame: Frame): Recovery {

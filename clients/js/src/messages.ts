@@ -23,6 +23,8 @@ export interface Started {
   readonly after: Position;
   readonly end: Position;
   readonly recovery: Recovery;
+  /** Where it was asked for: the newest message that was published with `retained`. */
+  readonly snapshot: Message | undefined;
 }
 
 /** One message of a topic. `value` is what it holds: any JSON value, a string, or bytes, as `kind` says. */

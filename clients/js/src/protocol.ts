@@ -34,6 +34,8 @@ export interface PublishOptions {
   /** An idempotency key of your own; see the README. */
   readonly key?: string | undefined;
   readonly durability?: Durability | undefined;
+  /** Make it its topic's snapshot. */
+  readonly retained?: boolean | undefined;
 }
 
 export class Protocol<P, F> {
@@ -126,8 +128,9 @@ export class Protocol<P, F> {
     if (this.unanswered >= this.bounds.messages) throw queueFull();
     const sequence = this.#requests.following;
     const { key, attributes, durability } = options;
+    const retained = options.retained === true ? true : undefined;
     const identity = key === undefined ? { publisher: this.publisher, seq: sequence } : { key };
-    const fields = { ...payloadFields(payload), attributes, ...identity, durability };
+    const fields = { ...payloadFields(payload), attributes, ...identity, durability, retained };
     const frame = JSON.stringify({ op: "publish", id: sequence, topic, ...fields }); // leaves undefined fields out
     const bytes = byteLength(frame);
     this.#checkSize(bytes);
@@ -158,8 +161,8 @@ export class Protocol<P, F> {
   }
 
   /** Follow a topic over all connections to come. Throws `already_subscribed`. */
-  follow(topic: string, since: Since, handle: F): void {
-    this.#followings.follow(topic, since, handle);
+  follow(topic: string, since: Since, handle: F, options = { snapshot: false }): void {
+    this.#followings.follow(topic, since, handle, options);
   }
 
   unfollow(topic: string): void {

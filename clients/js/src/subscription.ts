@@ -13,6 +13,8 @@ export interface Handlers {
   /** With it, messages go here and are not queued for iteration. */
   readonly onMessage?: ((message: Message) => void) | undefined;
   readonly onGap?: ((gap: Gap) => void) | undefined;
+  /** A node has placed the subscription: the first time, and after every reconnect. */
+  readonly onStarted?: ((started: Started) => void) | undefined;
   /** The subscription is over: by the server's word with its error, or because it was closed. */
   readonly onEnd?: ((error: HeadraceError | undefined) => void) | undefined;
 }
@@ -24,7 +26,7 @@ export interface Owner {
 }
 
 interface Queued {
-  readonly item: Message | Gap;
+  readonly item: Message | Gap | Started;
   readonly position: Position | undefined;
 }
 
@@ -77,7 +79,10 @@ export class Subscription implements AsyncIterable<Message> {
   /** Iterate messages and gaps, in stream order. */
   async *events(): AsyncGenerator<Message | Gap, void, void> {
     for (;;) {
-      for (let queued = this.#take(); queued; queued = this.#take()) yield queued.item;
+      for (let queued = this.#take(); queued; queued = this.#take()) {
+        if ("after" in queued.item) this.handlers.onStarted?.(queued.item);
+        else yield queued.item;
+      }
       if (this.#over && this.#error) throw this.#error;
       if (this.#over) return;
       await new Promise<void>((resolve) => (this.#wake = resolve));
@@ -101,8 +106,13 @@ export class Subscription implements AsyncIterable<Message> {
   }
 
   /** Called by the client: the server's answer came, the first or that after a reconnect. */
-  start(started: Started): void {
+  start(started: Started, resume: Since): void {
     this.#settleStarted.resolve(started);
+    if (this.handlers.onStarted && this.handlers.onMessage) this.handlers.onStarted(started);
+    else if (this.handlers.onStarted) {
+      this.#queue.push({ item: started, position: isPosition(resume) ? resume : undefined });
+      this.#wake?.();
+    }
     if (!this.#position && this.#queue.length === 0) this.#position = started.after;
   }
 

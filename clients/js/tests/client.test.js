@@ -228,3 +228,23 @@ test("a large frame crosses whole", async () => {
   assert.deepEqual(seen, [1_000_000]);
   await assert.rejects(client.publish(LINES, { text: "x".repeat(2_300_000) }), { code: "too_large" });
 });
+
+for (const kind of ["handlers", "iteration"]) {
+  test(`a snapshot is asked for, and told with each placement, in order (${kind})`, async () => {
+    node.snapshot = { epoch: 1000, offset: 0, time: 1, text: "newest" };
+    const client = connect();
+    const position = await client.publish(LINES, { text: "newest", retained: true });
+    const told = [];
+    const onStarted = ({ snapshot }) => told.push(`placed after ${snapshot.text}`);
+    const onMessage = kind === "handlers" ? (message) => told.push(message.text) : undefined;
+    const subscription = client.subscribe(LINES, { since: position, snapshot: true, onStarted, onMessage });
+    assert.equal((await subscription.started).snapshot.text, "newest");
+    node.cut();
+    await until(() => node.ops("subscribe").length === 2);
+    await client.publish(LINES, { text: "next" });
+    if (kind === "iteration") told.push(...(await take(subscription, 1)));
+    assert.deepEqual(told, ["placed after newest", "placed after newest", "next"]);
+    assert.deepEqual([node.ops("publish")[0].retained, node.ops("publish")[1].retained], [true, undefined]);
+    assert.ok(node.ops("subscribe").every((ask) => ask.snapshot === true));
+  });
+}

@@ -21,6 +21,8 @@ export class ScriptedNode {
   /** An HTTP status and body, for those who come now. */
   refusal = undefined;
   refusals = 0;
+  /** What `subscribed` says of the topic's snapshot. */
+  snapshot = undefined;
   /** Says no welcome and answers nothing. */
   silent = false;
 
@@ -110,7 +112,7 @@ export class ScriptedNode {
     if (frame.op === "publish") this.#publish(connection, frame);
     else if (frame.op === "subscribe") this.#subscribe(connection, frame);
     else if (frame.op === "attach") connection.send(this.#attached(frame));
-    else if (["ack", "nack", "extend"].includes(frame.op)) connection.send(this.#settled(frame));
+    else if (["ack", "nack", "release", "extend"].includes(frame.op)) connection.send(this.#settled(frame));
     else if (frame.op === "ping") connection.send({ op: "pong" });
     else {
       if (frame.op === "unsubscribe") this.topic(frame.topic).followers.delete(connection);
@@ -148,7 +150,7 @@ export class ScriptedNode {
     const after = since === "now" ? end : since.offset ?? (since.last === undefined ? -1 : Math.max(end - since.last, -1));
     const recovery = since.offset === undefined ? "none" : "complete";
     const place = { epoch: EPOCH, offset: after };
-    connection.send({ op: "subscribed", id, topic: name, epoch: EPOCH, offset: end, after: place, recovery, missing: [] });
+    connection.send({ op: "subscribed", id, topic: name, epoch: EPOCH, offset: end, after: place, recovery, missing: [], snapshot: this.snapshot });
     for (let offset = after + 1; offset <= end; offset += 1) connection.send(this.#message(name, offset));
     topic.followers.add(connection);
   }
