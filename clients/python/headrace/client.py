@@ -88,27 +88,24 @@ class Client:
             on_events=self._act,
             on_state=on_state,
         )
-        self._consumers = Consumers(
-            self._protocol.consumings,
-            check_open=self._check_open,
-            wake=self._connector.wake,
-            now=self._connector.now,
-        )
-        self._publishing = Publishing(
-            self._protocol,
-            when_full=queue.when_full,
-            check_open=self._check_open,
-            wake=self._connector.wake,
-            now=self._connector.now,
-        )
-        self._subscriptions = Subscriptions(
-            self._protocol,
-            check_open=self._check_open,
-            wake=self._connector.wake,
-            pause_reading=self._connector.pause_reading,
-            resume_reading=self._connector.resume_reading,
-        )
+        self._consumers, self._publishing, self._subscriptions = self._owners(queue)
         self._all_answered = asyncio.Event()
+
+    def _owners(self, queue: Queue) -> tuple[Consumers, Publishing[Subscription], Subscriptions[PublishHandle]]:
+        """Make the parts that own what the application holds."""
+        protocol, check_open, connector = self._protocol, self._check_open, self._connector
+        wake, now = connector.wake, connector.now
+        return (
+            Consumers(protocol.consumings, check_open=check_open, wake=wake, now=now),
+            Publishing(protocol, when_full=queue.when_full, check_open=check_open, wake=wake, now=now),
+            Subscriptions(
+                protocol,
+                check_open=check_open,
+                wake=wake,
+                pause_reading=connector.pause_reading,
+                resume_reading=connector.resume_reading,
+            ),
+        )
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._urls)}>"
