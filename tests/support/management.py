@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -28,6 +29,8 @@ from gateway.options import Secret
 
 ID = "L0SM9cOFvHcCIhw="
 KEY, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1"
+JS_PACKAGE = "@aws-sdk/client-apigatewaymanagementapi@3"
+JS_SCRIPT = Path(__file__).parents[1] / "gateway" / "apigateway" / "js_sdk.cjs"
 CONNECTED_MS, ACTIVE_MS = 1_700_000_000_123, 1_700_000_060_000
 
 

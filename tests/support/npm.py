@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,21 +19,25 @@ def installed(cache: Path, *packages: str) -> Path:
     if npm is None or shutil.which("node") is None:
         _missing("Node.js with npm")
     folder = cache / "-".join(package.replace("/", "_") for package in packages)
-    if (folder / "installed").exists():
+    if folder.exists():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [str(npm), "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(folder), *packages]
+    # Other processes of the same run may want it too: it appears whole, or not at all.
+    making = Path(tempfile.mkdtemp(dir=cache))
+    command = [str(npm), "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(making), *packages]
     try:
         ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS)
     except subprocess.TimeoutExpired:
         _missing(f"{packages} from npm: it takes too long")
     if ended.returncode:
         _missing(f"{packages} from npm: {ended.stderr[-500:]}")
-    (folder / "installed").touch()
+    try:
+        making.rename(folder)
+    except OSError:
+        shutil.rmtree(making)
     return folder
 
 
-def run(folder: Path, script: Path, *arguments: str, **environment: str) -> str:
+def run(folder: Path, script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Run a CommonJS script that requires what is in `folder`; return what it printed."""
     ended = subprocess.run(
         ["node", str(script), *arguments],

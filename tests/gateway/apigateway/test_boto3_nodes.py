@@ -1,4 +1,4 @@
-"""boto3 against two real nodes on one Redis, with real sockets (contracts/apigateway 17: 1, 3 to 8, 16)."""
+"""boto3 and the JavaScript SDK against two real nodes, with real sockets (contracts/apigateway 17: 1, 3 to 8, 16)."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 import httpx
 import nodes
+import npm
 import pytest
 import servers
 from botocore.exceptions import ClientError
-from management import KEY, SECRET, apart, boto, signed
+from management import JS_PACKAGE, JS_SCRIPT, KEY, SECRET, apart, boto, signed
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -185,6 +186,67 @@ async def test_a_repeated_post_is_written_once_through_whichever_node(both: list
             assert (await http.send(signed("POST", url, b"once", headers=headers))).status_code == 200
         await apart(boto(both[1].url).post_to_connection, ConnectionId=connection, Data=b"then")
         assert [await heard(websocket), await heard(websocket)] == ["once", "then"]
+
+
+async def test_a_post_whose_answer_is_lost_is_repeated_and_written_once(
+    both: list[nodes.Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+    async with opened(both[0]) as (websocket, connection), losing_answers(both[1], count=2) as port:
+        client = boto(f"http://127.0.0.1:{port}/prod", retries={"total_max_attempts": 3, "mode": "legacy"})
+        answer = await apart(client.post_to_connection, ConnectionId=connection, Data=b"once")
+        assert answer["ResponseMetadata"]["RetryAttempts"] == 2
+        await apart(client.post_to_connection, ConnectionId=connection, Data=b"then")
+        assert [await heard(websocket), await heard(websocket)] == ["once", "then"]
+
+
+@contextlib.asynccontextmanager
+async def losing_answers(node: nodes.Node, *, count: int) -> AsyncIterator[int]:
+    """Stand before a node, and hang up instead of handing out its first `count` answers; gives the port."""
+    left = count
+
+    async def stand_between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        to, of = await asyncio.open_connection("127.0.0.1", node.port)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                of.write(head + await reader.readexactly(length))
+                answer = await to.readuntil(b"\r\n\r\n")
+                left -= 1
+                if left >= 0:
+                    break
+                writer.write(answer)
+        of.close()
+        writer.close()
+
+    server = await asyncio.start_server(stand_between, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_the_javascript_sdk_through_either_node(both: list[nodes.Node], request: pytest.FixtureRequest) -> None:
+    sdk = npm.installed(request.config.cache.mkdir("npm"), JS_PACKAGE)
+    for node in both:
+        async with opened(both[0]) as (websocket, connection):
+            told = await apart(
+                npm.run,
+                folder=sdk,
+                script=JS_SCRIPT,
+                arguments=(f"{node.url}/prod", connection, "L0SM9cOFvHcCIhw="),
+                environment={"KEY": KEY, "SECRET": SECRET},
+            )
+            seen = json.loads(told)
+            assert [await heard(websocket) for _ in range(3)] == ["héllo", "", "x" * 131_072]
+            with pytest.raises(ConnectionClosed):
+                await heard(websocket)
+        assert [seen[name]["status"] for name in ("text", "empty", "most", "shown", "deleted")] == [200] * 4 + [204]
+        assert (seen["gone"]["known"], seen["goneThen"]["known"]) == ("GoneException", "GoneException")
+        assert seen["tooMuch"]["known"] == "PayloadTooLargeException"
+        # The API has text messages only.
+        assert (seen["bytes"]["name"], seen["bytes"]["status"]) == ("BadRequestException", 400)
+        assert seen["shown"]["Identity"] == {"SourceIp": "127.0.0.1", "UserAgent": "tests/1"}
 
 
 async def test_a_reader_that_is_slow_is_a_limit_until_it_reads(both: list[nodes.Node], client: Any) -> None:

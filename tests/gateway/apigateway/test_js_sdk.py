@@ -6,20 +6,18 @@ from typing import Any
 
 import npm
 import pytest
-from management import ID, KEY, SECRET, Listed, apart, managed, section
+from management import ID, JS_PACKAGE, JS_SCRIPT, KEY, SECRET, Listed, apart, managed, section
 
-PACKAGE = "@aws-sdk/client-apigatewaymanagementapi@3"
-SCRIPT = Path(__file__).parent / "js_sdk.cjs"
 UNKNOWN = "L0SM9cOFvHcCIhx="
 
 
 @pytest.fixture(scope="module")
 def sdk(request: pytest.FixtureRequest) -> Path:
-    return npm.installed(request.config.cache.mkdir("npm"), PACKAGE)
+    return npm.installed(request.config.cache.mkdir("npm"), JS_PACKAGE)
 
 
 def call(sdk: Path, url: str) -> dict[str, dict[str, Any]]:
-    return dict(json.loads(npm.run(sdk, SCRIPT, url, ID, UNKNOWN, KEY=KEY, SECRET=SECRET)))
+    return dict(json.loads(npm.run(sdk, JS_SCRIPT, (url, ID, UNKNOWN), {"KEY": KEY, "SECRET": SECRET})))
 
 
 async def test_the_javascript_sdk_posts_shows_and_closes(sdk: Path) -> None:
