@@ -26,6 +26,7 @@ from broker.rights import Principal
 from gateway.admittance import MAX_EARLY_BYTES, Arrival, Entry, Rejection, WaitingRoom, decided
 from gateway.auth import Authenticator
 from gateway.negotiation import (
+    MAX_HEAD_BYTES,
     VERSION,
     Negotiation,
     Refusal,
@@ -39,9 +40,6 @@ from gateway.negotiation import (
 )
 from gateway.session import peer_address
 from gateway.websocket import ABNORMAL, RESTART, Services, WebSocket
-
-MAX_HEAD_BYTES = 65_536
-"""Request line and headers; uvicorn's HTTP protocol has bounds of its own before."""
 
 AUTHENTICATE_SECONDS = 10.0
 """How long the keys of a token may take to be fetched."""
@@ -292,7 +290,8 @@ class Handshake(asyncio.Protocol):
         if isinstance(verdict, Rejection):
             if not self._over:
                 self._reject(verdict, "denied")
-        elif self._transport.is_closing():
+        elif self.front.draining or self._transport.is_closing():
+            self.turn_away()
             verdict.abandon(self._over or ABNORMAL)
         else:
             self._enter(verdict, response)
@@ -315,7 +314,7 @@ class Handshake(asyncio.Protocol):
 
     def turn_away(self) -> None:
         """The node goes before the room has decided: say so, and let the decision end by itself."""
-        if not self._over:
+        if not (self._over or self._transport.is_closing()):
             self._refuse(leaving())
             self._over = RESTART
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from math import ceil
 from urllib.parse import parse_qs
 
+from websockets import http11
 from websockets.exceptions import NegotiationError
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
@@ -17,6 +18,13 @@ from broker.errors import HeadraceError
 
 VERSION = "13"
 """Of RFC 6455."""
+
+MAX_HEAD_BYTES = 65_536
+"""Request line and headers; uvicorn's HTTP protocol has bounds of its own before."""
+
+# A token in a URL or a cookie may be longer than the 8 KiB that `websockets` takes, and it would look for another bound
+# in the environment alone. The whole head has been bounded when it is parsed here.
+http11.MAX_LINE_LENGTH = MAX_HEAD_BYTES
 
 RETRY_MS = 5000
 """When to come again where there are too many."""

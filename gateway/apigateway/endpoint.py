@@ -10,11 +10,12 @@ import base64
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from http.client import responses
 
 from broker.errors import HeadraceError, LimitExceeded
 from gateway.admittance import Arrival, Entry, Rejection
 from gateway.apigateway.events import ID_BYTES
-from gateway.apigateway.frames import FORBIDDEN, INTERNAL_ERROR, TOO_MANY_REQUESTS, denial
+from gateway.apigateway.frames import FORBIDDEN, INTERNAL_ERROR, TIMED_OUT, TOO_MANY_REQUESTS, denial
 from gateway.apigateway.ports import Admitted, ConnectRequest, Denied, Facts
 from gateway.apigateway.socket import Deployment, Socket
 from gateway.apigateway.stages import RESERVED
@@ -29,8 +30,8 @@ UNKNOWN_STAGE = Rejection(status=403, body=denial(FORBIDDEN))
 _TYPES = {401: "UnauthorizedException", 403: "ForbiddenException", 429: "LimitExceededException"}
 """What AWS calls these refusals, in the header `x-amzn-ErrorType`."""
 
-_WORDS = {400: "Bad Request", 403: FORBIDDEN, 426: "Upgrade Required", 503: "Service Unavailable"}
-"""For refusals of the handshake itself."""
+_FAULTS = {500: INTERNAL_ERROR, 502: INTERNAL_ERROR, 504: TIMED_OUT}
+"""Where AWS does not say HTTP's own words for a status."""
 
 _UPGRADE = ("Upgrade", "websocket")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -102,7 +103,7 @@ class Endpoint:
             await deployment.attachments.promise(outcome.facts)
         except HeadraceError:
             # Its end is owed already.
-            return _refused(503, _WORDS[503], request.request_id)
+            return _refused(503, _words(503), request.request_id)
         except BaseException:
             entrance.abandon(ABNORMAL)
             raise
@@ -112,7 +113,7 @@ class Endpoint:
         return entrance
 
     def rejection(self, status: int, message: str, headers: Sequence[tuple[str, str]] = ()) -> Rejection:
-        refused = _refused(status, _WORDS.get(status, INTERNAL_ERROR), new_request_id())
+        refused = _refused(status, _words(status), new_request_id())
         return Rejection(status=status, body=refused.body, headers=(*headers, *refused.headers))
 
     async def drain(self) -> None:
@@ -138,7 +139,7 @@ _OWN = [[name] for name in RESERVED]
 
 async def _ask_for_an_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(name.lower().encode(), value.encode()) for name, value in (_UPGRADE, ("Connection", "Upgrade"))]
-    await send_answer(send, Answer(426, denial(_WORDS[426]), headers))
+    await send_answer(send, Answer(426, denial(_words(426)), headers))
 
 
 def stage_path(path: str) -> str:
@@ -168,6 +169,10 @@ def request_of(arrival: Arrival, deployment: Deployment) -> ConnectRequest:
         port=arrival.port,
         secure=arrival.secure,
     )
+
+
+def _words(status: int) -> str:
+    return _FAULTS.get(status) or responses.get(status, INTERNAL_ERROR)
 
 
 def _refused(status: int, message: str, request_id: str) -> Rejection:

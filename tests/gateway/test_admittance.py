@@ -310,6 +310,25 @@ async def test_a_node_that_goes_answers_at_once(end: str) -> None:
         assert d.keeper.guests[0].abandoned == [1012]
 
 
+async def test_a_node_that_takes_no_new_sockets_lets_nobody_in_late() -> None:
+    async with door(opened=False) as d, sockets.raw(d.port) as client:
+        client.send(upgrade("/stage"))
+        await eventually(lambda: bool(d.keeper.arrivals))
+        d.front.draining = True
+        d.keeper.gate.set()
+        answer = await client.shake(b"\0")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        await eventually(lambda: d.total == 0)
+        assert (d.keeper.guests[0].opened, d.keeper.guests[0].abandoned) == (0, [1012])
+
+
+async def test_a_long_token_in_the_url_comes_through() -> None:
+    token = "x" * 16_000
+    async with door() as d, sockets.raw(d.port) as client:
+        assert (await client.shake(upgrade(f"/stage?token={token}", cookie="c" * 10_000))).status == 101
+        assert d.keeper.arrivals[0].query == f"token={token}"
+
+
 async def test_a_drain_does_not_wait_for_ever(monkeypatch: Any) -> None:
     monkeypatch.setattr("gateway.handshake.DRAIN_SECONDS", 0.02)
     async with door(opened=False) as d, sockets.raw(d.port) as client:

@@ -203,7 +203,8 @@ async def test_a_promise_that_takes_too_long_is_an_end(monkeypatch: Any) -> None
 
     monkeypatch.setattr(deployed.Attached, "promise", forever)
     async with served() as d, sockets.raw(d.port) as client:
-        assert (await client.shake(upgrade("/prod"))).status == 504
+        answer = await client.shake(upgrade("/prod"))
+        assert (answer.status, answer.body) == (504, b'{"message":"Endpoint request timed out"}')
         assert await d.ended() == [(1006, "")]
 
 
@@ -262,6 +263,9 @@ async def test_a_malformed_handshake_is_refused_in_awss_dialect() -> None:
     async with served() as d, sockets.raw(d.port) as client:
         answer = await client.shake(upgrade("/prod", sec_websocket_key="short"))
         assert (answer.status, answer.body) == (400, b'{"message":"Bad Request"}')
+    async with served() as d, sockets.raw(d.port) as client:
+        answer = await client.shake(upgrade("/prod").replace(b"GET", b"PUT"))
+        assert (answer.status, answer.body) == (405, b'{"message":"Method Not Allowed"}')
     async with served() as d, sockets.raw(d.port) as client:
         answer = await client.shake(upgrade("/prod", sec_websocket_version="12"))
         assert (answer.status, answer.body) == (426, b'{"message":"Upgrade Required"}')
