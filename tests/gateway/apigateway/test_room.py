@@ -91,6 +91,11 @@ def test_the_section_may_say_where_all_stages_are_reached() -> None:
     assert made.endpoint._deployments["/a"].domain_name == "all.example.com"
 
 
+def test_the_section_may_ask_for_pages_of_the_node_s_own_origins() -> None:
+    assert not room(api("a", "/a"))[0].endpoint.checks_origin
+    assert room(api("a", "/a"), check_origin=True)[0].endpoint.checks_origin
+
+
 async def test_the_ends_of_other_nodes_come_here() -> None:
     made, peers = room(api("chat", "/prod"))
     record = packed(facts_of("L0SM9cOFvHcCIhw="))
