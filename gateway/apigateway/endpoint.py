@@ -25,8 +25,6 @@ from gateway.websocket import ABNORMAL
 DRAIN_SECONDS = 5.0
 """For the integrations that still run when a node goes; what is left is cut off, as at any end of a node."""
 
-UNKNOWN_STAGE = Rejection(status=403, body=denial(FORBIDDEN))
-
 _TYPES = {401: "UnauthorizedException", 403: "ForbiddenException", 429: "LimitExceededException"}
 """What AWS calls these refusals, in the header `x-amzn-ErrorType`."""
 
@@ -81,7 +79,7 @@ class Endpoint:
     async def admit(self, arrival: Arrival) -> Entry | Rejection:
         deployment = self._deployments.get(stage_path(arrival.path))
         if deployment is None:
-            return UNKNOWN_STAGE
+            return _refused(403, FORBIDDEN, new_request_id())
         if len(arrival.path) + len(arrival.query) + 1 > deployment.limits.url_chars:
             return _refused(414, "Request-URI Too Long", new_request_id())
         try:

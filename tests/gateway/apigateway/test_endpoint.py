@@ -148,6 +148,8 @@ async def test_a_stage_that_is_unknown_is_forbidden_and_other_paths_are_not_ours
         assert answer.status == status
         if status == 403:
             assert answer.body == b'{"message":"Forbidden"}'
+            assert answer.headers["content-type"] == "application/json"
+            assert answer.headers["x-amzn-errortype"] == "ForbiddenException"
 
 
 async def test_a_node_without_stages_claims_nothing() -> None:
