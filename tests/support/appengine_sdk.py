@@ -23,7 +23,7 @@ PACKAGES = (
 )
 """What is imported on the way to a call, of all that it depends on; protobuf is in the environment already."""
 
-INSTALL_SECONDS = 180.0
+INSTALL_SECONDS = 90.0
 RUN_SECONDS = 60.0
 
 CLIENT = Path(__file__).resolve().parents[2] / "clients" / "python"
