@@ -6,16 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from gateway.apigateway.definitions import (
-    MAX_TIMEOUT_MS,
     PREDEFINED,
     PROFILES,
     Api,
     ApiLimits,
     AuthorizerSettings,
-    AuthorizerType,
     Credential,
     Integration,
     IntegrationType,
@@ -25,10 +22,10 @@ from gateway.apigateway.definitions import (
     Route,
     Stage,
 )
-from gateway.apigateway.mapping import Place, names_in, path_names, read_source
 from gateway.apigateway.models import Model, read_model
 from gateway.apigateway.selection import STANDARD, parse
-from gateway.apigateway.stages import MAX_VARIABLES, check_path, check_stage, fill, variables_in
+from gateway.apigateway.stages import MAX_VARIABLES, check_path, check_stage
+from gateway.apigateway.targets import Targets
 from gateway.options import Mistake, Mistakes, Secret, option
 from gateway.tables import quoted, read_members, read_named, unknown, with_mistakes
 
@@ -38,15 +35,13 @@ MAX_MODELS = 300
 MAX_STAGES = 10
 MAX_ROUTE_KEY_CHARS = 128
 MAX_API_KEYS = 1000
-MAX_IDENTITY_SOURCES = 20
 
 MIN_API_KEY_CHARS = 20
 """As at AWS."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_DOMAIN = re.compile(r"([A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?", re.ASCII)
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_METHOD = re.compile(r"[A-Z]{1,20}")
 
 
 def _as_it_is(given: object) -> object:
@@ -59,6 +54,13 @@ def _read_texts(given: object) -> Mapping[str, str]:
     if not all(isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_]{1,64}", key) for key, value in given.items()):
         raise ValueError("this must be a table of texts, their names letters, digits and '_'")
     return dict(given)
+
+
+def read_domain(given: object) -> str:
+    """Read what events call domainName: a host, perhaps with a port. Raises `ValueError`."""
+    if not isinstance(given, str) or (given and not _DOMAIN.fullmatch(given)):
+        raise ValueError("this must be a host, or host:port, with no scheme and no path")
+    return given
 
 
 def _read_api_keys(given: object) -> tuple[Secret, ...]:
@@ -111,7 +113,7 @@ class ApiTable:
     stage_variables: Mapping[str, str] | None = option(
         None, "Texts for ${stageVariables.name} in a uri, and for events.", read=_read_texts
     )
-    domain: str = option("", "What events call domainName; empty: apigateway.domain.")
+    domain: str = option("", "What events call domainName; empty: apigateway.domain.", read=read_domain)
     api_keys: tuple[Secret, ...] = option((), "API keys, one of which a handshake must bring.", read=_read_api_keys)
     api_key_source: KeySource = option(KeySource.HEADER, "header: x-api-key; authorizer: its usageIdentifierKey.")
 
@@ -199,7 +201,8 @@ class _Parts:
     def __init__(self, table: ApiTable, stages: tuple[Stage, ...], mistakes: list[Mistake]) -> None:
         self._table = table
         # URLs are looked at even where the stages are wrong.
-        self._stages = stages or (Stage(name=table.stage, path="", variables=table.stage_variables or {}),)
+        looked_at = stages or (Stage(name=table.stage, path="", variables=table.stage_variables or {}),)
+        self._targets = Targets(looked_at, table.profile)
         self._mistakes = mistakes
         self._models = self._named("models", table.models, lambda _, value: read_model(value), MAX_MODELS)
         self._integrations = self._named("integrations", table.integrations, self._integration_named, MAX_INTEGRATIONS)
@@ -224,85 +227,12 @@ class _Parts:
 
     def authorizer(self) -> AuthorizerSettings | None:
         given = self._table.authorizer
-        return None if given is None else with_mistakes(lambda: self._authorizer(given), "authorizer", self._mistakes)
-
-    def _authorizer(self, given: object) -> AuthorizerSettings:
-        mistakes: list[Mistake] = []
-        settings = AuthorizerSettings(**read_members(AuthorizerSettings, given, mistakes))
-        if any(mistake.place == "type" for mistake in mistakes):
-            raise Mistakes(mistakes)
-        is_called = settings.type is AuthorizerType.REQUEST
-        if is_called:
-            self._check_target(settings.uri, settings.handler, mistakes)
-        for member in ("uri", "handler", "secret"):
-            if not is_called and getattr(settings, member):
-                mistakes.append(Mistake(member, f"is for a request authorizer; this one is {settings.type.value}"))
-        for member in ("issuer", "audience"):
-            if settings.type is not AuthorizerType.JWT and getattr(settings, member):
-                mistakes.append(Mistake(member, f"is for a jwt authorizer; this one is {settings.type.value}"))
-        _need(
-            len(settings.identity_sources) <= MAX_IDENTITY_SOURCES, "identity_sources", "there are too many", mistakes
-        )
-        for source in settings.identity_sources:
-            with_mistakes(partial(read_source, source), "identity_sources", mistakes)
-        self._check_timeout(settings.timeout_ms, mistakes)
-        if mistakes:
-            raise Mistakes(mistakes)
-        return settings
+        if given is None:
+            return None
+        return with_mistakes(partial(self._targets.read_authorizer, given), "authorizer", self._mistakes)
 
     def _integration_named(self, name: str, given: object) -> Integration:
-        return self._integration(given)
-
-    def _integration(self, given: object) -> Integration:
-        mistakes: list[Mistake] = []
-        members = read_members(Integration, given, mistakes)
-        members.setdefault("type", IntegrationType.CALLABLE if members.get("handler") else IntegrationType.AWS_PROXY)
-        integration = Integration(**members)
-        kind = integration.type
-        if any(mistake.place == "type" for mistake in mistakes):
-            # What else it needs depends on it.
-            raise Mistakes(mistakes)
-        if kind is IntegrationType.MOCK:
-            _need(not integration.uri and not integration.handler, "type", "a mock has no uri and no handler", mistakes)
-        elif kind is IntegrationType.CALLABLE:
-            self._check_target("", integration.handler, mistakes)
-            _need(not integration.uri, "uri", "a callable has no uri", mistakes)
-        else:
-            self._check_target(integration.uri, "", mistakes)
-            _need(not integration.handler, "handler", f"{kind.value} has no handler", mistakes)
-        _need(_METHOD.fullmatch(integration.method), "method", "this must be a method such as POST", mistakes)
-        if integration.request_parameters and kind is not IntegrationType.HTTP_PROXY:
-            mistakes.append(Mistake("request_parameters", "only an http_proxy takes them"))
-        for name in path_names(integration.uri) ^ names_in(integration.request_parameters, Place.PATH):
-            sentence = f"{{{name}}} in the uri and integration.request.path.{name} belong together"
-            mistakes.append(Mistake("uri", sentence))
-        self._check_timeout(integration.timeout_ms, mistakes)
-        if mistakes:
-            raise Mistakes(mistakes)
-        return integration
-
-    def _check_timeout(self, timeout_ms: int, mistakes: list[Mistake]) -> None:
-        if timeout_ms > MAX_TIMEOUT_MS and self._table.profile is Profile.AWS:
-            mistakes.append(Mistake("timeout_ms", f'more than {MAX_TIMEOUT_MS} needs the API\'s profile = "relaxed"'))
-
-    def _check_target(self, uri: str, handler: str, mistakes: list[Mistake]) -> None:
-        if bool(uri) is bool(handler):
-            mistakes.append(Mistake("uri", "it needs a uri, or a handler, and not both"))
-        elif handler:
-            wanted = 'a handler is "module:function"'
-            _need(_HANDLER.fullmatch(handler), "handler", f"{wanted}; {handler[:60]!a} is not", mistakes)
-        else:
-            self._check_uri(uri, mistakes)
-
-    def _check_uri(self, uri: str, mistakes: list[Mistake]) -> None:
-        for stage in self._stages:
-            missing = [name for name in variables_in(uri) if name not in stage.variables]
-            for name in missing:
-                found = unknown(name, list(stage.variables), f"stage {stage.name} has no variable {name}")
-                mistakes.append(Mistake("uri", found.sentence))
-            if not missing and not _is_url(fill(uri, stage.variables)):
-                mistakes.append(Mistake("uri", f"must be an http:// or https:// URL; {uri[:80]!a} is not"))
-                return
+        return self._targets.read_integration(given)
 
     def routes(self) -> dict[str, Route]:
         given = self._table.routes
@@ -339,7 +269,7 @@ class _Parts:
         if not isinstance(given, str):
             if given is None:
                 raise ValueError("a route needs an integration")
-            return self._integration(given)
+            return self._targets.read_integration(given)
         if given not in self._integrations:
             raise ValueError(
                 unknown(given, list(self._integrations), f"there is no integration {given[:60]!a}").sentence
@@ -352,17 +282,6 @@ class _Parts:
             found = unknown(name, list(self._models), f"there is no model {name[:60]!a}")
             mistakes.append(Mistake("model", found.sentence))
         return self._models.get(name)
-
-
-def _is_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        _ = url.port
-    except ValueError:
-        return False
-    # Who is called is the operator's choice: no parameter of a message stands in for the host.
-    has_host = bool(url.hostname) and not set("@{}") & set(url.netloc)
-    return url.scheme in ("http", "https") and has_host and text.isascii()
 
 
 def read_credential(given: object) -> Credential:

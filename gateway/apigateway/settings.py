@@ -3,11 +3,12 @@
 Everything is read and checked at start; every mistake is told at once, with its place in the table.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.apigateway.definitions import Api, Credential
-from gateway.apigateway.reading import read_api, read_credential
+from gateway.apigateway.reading import read_api, read_credential, read_domain
 from gateway.options import Mistake, Mistakes, option
 from gateway.tables import quoted, read_listed
 
@@ -47,6 +48,18 @@ def read_credentials(given: object) -> tuple[Credential, ...]:
     return credentials
 
 
+def _read_region(given: object) -> str:
+    if not isinstance(given, str) or not re.fullmatch(r"[a-z0-9-]{1,32}", given):
+        raise ValueError("this must be a region such as us-east-1")
+    return given
+
+
+def _read_account(given: object) -> str:
+    if not isinstance(given, str) or not re.fullmatch(r"[0-9]{12}", given):
+        raise ValueError("this must be a text of 12 digits")
+    return given
+
+
 def _shown_apis(apis: Sequence[Api]) -> str:
     return "; ".join(f"{api.name} at {', '.join(stage.path for stage in api.stages)}" for api in apis)
 
@@ -63,12 +76,14 @@ class ApiGateway:
         False, "Ask for no signature: whoever reaches the node may post to, look at and close any connection."
     )
     unsigned_payload: bool = option(False, "Take calls that say UNSIGNED-PAYLOAD: signed, except for what they post.")
-    domain: str = option("", "What events call domainName, host:port; empty: what the node advertises.")
+    domain: str = option(
+        "", "What events call domainName, host:port; empty: what the node advertises.", read=read_domain, show=str
+    )
     check_origin: bool = option(
         False, "Refuse handshakes from pages of foreign origins, as on the node's other paths; AWS lets all pages in."
     )
-    region: str = option("us-east-1", "The region in signatures and ARNs.")
-    account: str = option("000000000000", "The account in ARNs, 12 digits.")
+    region: str = option("us-east-1", "The region in ARNs.", read=_read_region, show=str)
+    account: str = option("000000000000", "The account in ARNs, 12 digits.", read=_read_account, show=str)
     apis: tuple[Api, ...] = option(
         (), "WebSocket APIs: list of {name, stage, routes, ...}.", read=read_apis, show=_shown_apis
     )
@@ -78,8 +93,3 @@ class ApiGateway:
         read=read_credentials,
         show=_shown_credentials,
     )
-
-
-def addresses(section: ApiGateway) -> Mapping[str, tuple[Api, str]]:
-    """Return each stage's API and name by the path that its clients connect to."""
-    return {stage.path: (api, stage.name) for api in section.apis for stage in api.stages}

@@ -102,6 +102,8 @@ def test_every_option_can_be_set_in_each_of_the_three_ways(tmp_path: Path) -> No
         "channel.presence_retry": "true",
         "channel.client_id_bytes": "100",
         "apigateway.open": "true",
+        "apigateway.region": "eu-west-1",
+        "apigateway.account": "123456789012",
         "apigateway.unsigned_payload": "true",
         "apigateway.check_origin": "true",
         "apigateway.apis": '[{"name":"a","stage":"b","routes":{"c":{"integration":{"type":"mock"}}}}]',

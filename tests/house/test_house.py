@@ -87,6 +87,7 @@ PURE = [
     "gateway/apigateway/selection.py",
     "gateway/apigateway/sigv4.py",
     "gateway/apigateway/stages.py",
+    "gateway/apigateway/targets.py",
     "gateway/apigateway/throttle.py",
     "gateway/channel/errors.py",
     "gateway/channel/names.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.apigateway.settings import addresses, read_apis, read_credentials
+from gateway.apigateway.settings import read_apis, read_credentials
 from gateway.config import Config, ConfigError, explain, load
 from gateway.options import Mistakes
 
@@ -45,7 +45,7 @@ def test_the_section_is_read_from_the_file(tmp_path: Path) -> None:
     assert (section.open, section.region, section.account) == (False, "eu-west-1", "000000000000")
     assert [api.name for api in section.apis] == ["chat", "news"]
     assert [credential.access_key for credential in section.credentials] == ["AKIAEXAMPLE"]
-    found = {path: (api.name, stage) for path, (api, stage) in addresses(section).items()}
+    found = {stage.path: (api.name, stage.name) for api in section.apis for stage in api.stages}
     assert found == {"/prod": ("chat", "prod"), "/dev": ("chat", "dev"), "/live": ("news", "live")}
 
 
@@ -108,6 +108,15 @@ def test_access_keys_are_unique() -> None:
     with pytest.raises(Mistakes) as error:
         read_credentials([one, one, {**one, "access_key": "B"}])
     assert [str(mistake) for mistake in error.value.mistakes] == ["AKIA: two credentials have this access_key"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("REGION", "eu west"), ("ACCOUNT", "123"), ("ACCOUNT", "x" * 12), ("DOMAIN", "https://push.example.com")],
+)
+def test_what_arns_and_events_say_has_its_form(variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"HEADRACE_APIGATEWAY_{variable}: this must be"):
+        load(environment={f"HEADRACE_APIGATEWAY_{variable}": value})
 
 
 def test_the_lists_may_be_json_in_the_environment() -> None:
