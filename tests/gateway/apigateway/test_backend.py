@@ -313,6 +313,12 @@ async def test_only_a_route_with_a_response_answers(application: Functions) -> N
         assert await received(app, '{"action": "two"}') == Reply(body=b"hi")
 
 
+@pytest.mark.parametrize("output", [None, "hi", {"body": 7}])
+async def test_what_nobody_is_sent_may_be_anything(application: Functions, output: object) -> None:
+    async with backend({"routes": {"$default": route(application.answer("f", output))}}) as app:
+        assert await received(app, "x") == Reply()
+
+
 @pytest.mark.parametrize(
     ("output", "reply"),
     [
