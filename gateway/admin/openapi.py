@@ -1,12 +1,13 @@
 """What the HTTP API's reference says of the lean routes: FastAPI does not see them, so they are written down here.
 
-Paths, words and answers are those of the ARGO contract as the `ams` room serves it (`gateway.admin.operations`), and of
-the event stream.
+Paths, words and answers are those of the ARGO contract as the `ams` room serves it (`gateway.admin.operations`), of
+connections (`gateway.admin.connections`), and of the event stream.
 """
 
 import re
 from typing import Any
 
+from gateway.admin.connections import CONNECTION_OPERATIONS
 from gateway.admin.operations import OPERATIONS, Operation
 
 OpenApi = dict[str, Any]
@@ -31,6 +32,7 @@ REFUSALS = {
     404: "It does not exist.",
     408: "The ack deadline is over: what was pulled comes again.",
     409: "It exists already, or is not in a state for this; with an Idempotency-Key: it was used for other messages.",
+    410: "The connection is gone.",
     413: "A message is too large.",
     429: "A limit of the project is reached; Retry-After says when to come back.",
     503: "Nothing was changed, and coming back helps: see Retry-After.",
@@ -45,6 +47,8 @@ _PATH = {
     "user": "The user's name.",
     "uuid": "A UUID.",
     "token": "A user's token.",
+    "connection": "A connection's id; a = in it may be %3D.",
+    "stage": "The path of a stage, or any other.",
 }
 
 _QUERY = {
@@ -56,6 +60,15 @@ _QUERY = {
     "start_date": ("string", "YYYY-MM-DD, the first day; 1970-01-01 by default."),
     "end_date": ("string", "YYYY-MM-DD, the last day; today by default."),
     "projects": ("string", "Names of projects, separated by commas; all by default."),
+    "api": ("string", "Connections of this API only."),
+    "stage": ("string", "Of this stage only."),
+    "user": ("string", "Of this user only."),
+    "group": ("string", "Members of this group only: the full name of its topic."),
+    "tag.NAME": ("string", "Those whose tag NAME has this value only; may be given for several tags."),
+    "limit": ("integer", "Connections a page, 1 to 1000; 100 by default."),
+    "after": ("string", "The last answer's next."),
+    "code": ("integer", "The close code; 1000 by default."),
+    "reason": ("string", "The close frame's reason."),
     "since": ("string", "now (default), earliest, last:N, time:MS or EPOCH-OFFSET (the last position seen)."),
 }
 
@@ -70,7 +83,7 @@ STREAM = "GET /v1/projects/{project}/topics/{topic}:stream"
 def paths() -> OpenApi:
     """Return the path items of the lean routes."""
     items: OpenApi = {}
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, *CONNECTION_OPERATIONS):
         _add(items, operation.call, _described(operation))
     _add(items, STREAM, _stream())
     return items

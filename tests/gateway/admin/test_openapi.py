@@ -1,9 +1,12 @@
 """The written part of the HTTP reference is well formed."""
 
 import re
+from typing import Any, cast
 
 from gateway.admin.openapi import paths
 from gateway.ams import routes
+from gateway.apigateway import routes as management
+from gateway.apigateway.extensions import Extensions
 
 
 def test_every_placeholder_is_described() -> None:
@@ -35,9 +38,21 @@ def test_it_names_what_is_served_and_nothing_else() -> None:
     for action, method in (("publish", "POST"), ("stream", "GET")):
         served[f"/v1/projects/{{project}}/topics/{{topic}}:{action}"] = {method}
 
-    described = {path: {method.upper() for method in item if method != "parameters"} for path, item in paths().items()}
+    assert {path: methods for path, methods in described().items() if path.startswith("/v1/")} == served
 
-    assert described == served
+
+def test_it_names_the_calls_about_connections() -> None:
+    served: dict[str, set[str]] = {}
+    for method, path in Extensions(cast(Any, None), cast(Any, None), cast(Any, None))._verbs:
+        served.setdefault(f"/headrace/v1/{path}", set()).add(method)
+    served["/headrace/v1/connections/{connection}"] = {"GET", "DELETE"}
+    served["/{stage}/@connections/{connection}"] = set(management.METHODS)
+
+    assert {path: methods for path, methods in described().items() if not path.startswith("/v1/")} == served
+
+
+def described() -> dict[str, set[str]]:
+    return {path: {method.upper() for method in item if method != "parameters"} for path, item in paths().items()}
 
 
 def test_publishing_says_when_a_retry_is_safe() -> None:
