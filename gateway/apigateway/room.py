@@ -28,6 +28,7 @@ from gateway.apigateway.table import Table
 from gateway.apigateway.throttle import Throttle
 from gateway.app import Claim
 from gateway.context import Context
+from gateway.metrics import Metrics
 from gateway.peers import Peers
 from gateway.websocket import Services
 
@@ -56,6 +57,7 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
     table = Table(monotonic=clock, in_group=groups.members_of)
     endings = Endings(peers.directory, peers.node, backends.of, now_ms=context.now_ms)
     peers.tell_of(KIND, endings.tell)
+    _show(context.metrics, table, endings)
     owners = Owners(peers.node, monotonic=clock)
     connections = ClusterConnections(table, peers.node, peers.inbox, owners)
     many = Many(table, groups, peers.node, peers.inbox, owners)
@@ -90,6 +92,12 @@ def build(context: Context, peers: Peers, services: Services) -> Room:
         drain=drain,
         close=backends.close,
     )
+
+
+def _show(metrics: Metrics, table: Table, endings: Endings) -> None:
+    metrics.watch("headrace_apigateway_connections", "Connections whose $connect has ended well.", lambda: len(table))
+    metrics.watch("headrace_apigateway_ends_owed", "Ends that wait to be told.", lambda: len(endings))
+    metrics.watch("headrace_apigateway_ends_given_up", "Ends that could not be told.", lambda: endings.given_up)
 
 
 def _backends(context: Context) -> Backends:

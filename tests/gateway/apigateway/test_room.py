@@ -86,6 +86,15 @@ def test_a_stage_says_where_it_is_reached_and_its_calls_count_with_its_messages(
     assert by_path["/a"].requests in management._reaches.of(b"/a").throttles
 
 
+def test_what_is_owed_shows_in_the_metrics() -> None:
+    made, _ = room(api("a", "/a"))
+    attachments = made.endpoint._deployments["/a"].attachments
+    attachments.ended(facts_of(attachments.new_id()), code=1000, reason="")
+    told = made.endpoint._deployments["/a"].node.metrics.text().decode()
+    assert "headrace_apigateway_ends_owed 1.0" in told
+    assert "headrace_apigateway_connections 0.0" in told
+
+
 def test_the_section_may_say_where_all_stages_are_reached() -> None:
     made, _ = room(api("a", "/a"), domain="all.example.com")
     assert made.endpoint._deployments["/a"].domain_name == "all.example.com"
