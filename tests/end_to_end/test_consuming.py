@@ -103,7 +103,7 @@ async def test_an_ack_of_an_earlier_connection_counts(pair: tuple[Node, Node], s
         await publish(client, 1)
         await consumer.wait()
         delivery = consumer.take()
-        client._connector._transport.abort()
+        client._connector._link.abort()
         await delivery.ack()
         await asyncio.sleep(0)
         assert await asyncio.to_thread(pull, subscription, 1) == []
