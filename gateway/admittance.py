@@ -7,7 +7,7 @@ and may answer with any HTTP status. `gateway.handshake` keeps the socket meanwh
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.websocket import WebSocket
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A handshake as its client sent it."""
+    """A handshake as its client sent it. What may hold a credential does not show in its `repr`."""
 
     path: str
     """Not decoded, without the query."""
-    query: str
+    query: str = field(repr=False)
     """As sent, without the question mark."""
-    headers: Sequence[tuple[str, str]]
+    headers: Sequence[tuple[str, str]] = field(repr=False)
     """In the order and the casing of the client."""
     address: str
     port: int

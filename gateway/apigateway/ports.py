@@ -36,6 +36,8 @@ class Facts:
     """Whose connection it is: what a post to a user's connections looks at (beyond AWS)."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Set by `$connect`'s answer (beyond AWS)."""
+    expires_ms: int | None = None
+    """When the token is over that opened it, and the connection with it; None: never (beyond AWS)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,10 @@ class LocalConnection(Protocol):
     def last_active_at_ms(self) -> int: ...
 
     def send(self, data: bytes) -> bool:
-        """Write one message: text where it is UTF-8. False, and nothing written, when the buffer is full."""
+        """Write one message: text where it is UTF-8. False, and nothing written, when the buffer is full.
+
+        Raises `InvalidRequest` for what is no text, where the API has text messages only.
+        """
 
     def close(self, code: int, reason: str = "") -> None: ...
 
@@ -136,16 +141,16 @@ class Connections(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectRequest:
-    """A handshake before it is answered."""
+    """A handshake before it is answered. What may hold a credential does not show in its `repr`."""
 
     facts: Facts
     """Without authorizer, user and tags: those are what the back end finds."""
     request_id: str
     requested_at_ms: int
     path: str
-    query: str
+    query: str = field(repr=False)
     """As sent, without the question mark."""
-    headers: Sequence[tuple[str, str]]
+    headers: Sequence[tuple[str, str]] = field(repr=False)
     """In the order and the casing of the client."""
     port: int
     secure: bool

@@ -169,6 +169,8 @@ async def test_the_room_sees_the_request_as_it_was_sent() -> None:
             ("x-odd", "2"),
         ]
         assert (arrival.address, arrival.port, arrival.secure) == ("127.0.0.1", d.port, False)
+        assert "x=2" not in repr(arrival)
+        assert "here:80" not in repr(arrival)
         assert (arrival.header("host"), arrival.header("X-ODD"), arrival.header("nothing")) == ("here:80", "1", None)
 
 

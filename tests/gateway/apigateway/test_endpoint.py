@@ -33,6 +33,8 @@ async def test_the_application_sees_the_handshake() -> None:
         assert facts.connected_at_ms <= request.requested_at_ms
         assert (request.path, request.query) == ("/prod", "token=%20x&a=1")
         assert ("sec-websocket-version", "13") in request.headers
+        assert "token" not in repr(request)
+        assert "anything:1" not in repr(request)
         assert (request.port, request.secure) == (d.port, False)
         assert ID.fullmatch(request.request_id)
         assert d.attached.promised == [d.attached.only.facts] == [facts]
