@@ -15,6 +15,7 @@ from broker.errors import Expired, Unauthorized
 from broker.rights import Principal
 from gateway.bearers import Bearer, Bearers, looks_like_user_token
 from gateway.config import Config
+from gateway.entitlement import Entitlement, Subjects
 from gateway.jwks import KeySet
 from gateway.keys import OWN_KID, VerificationKey
 from gateway.origins import Origins
@@ -64,8 +65,10 @@ class Authenticator:
             self._jwks_url = auth.jwks_url
             self._set = KeySet(auth.jwks_url, monotonic=self._monotonic) if auth.jwks_url else None
         self._rules = token_rules(config)
+        self._entitlement = Entitlement(config.migratorydata)
         self._origins = Origins(config.allowed_origins, loopback=config.is_embedded)
-        self._anonymous = Principal(ANONYMOUS_NAME, publish=auth.anonymous_publish, subscribe=auth.anonymous_subscribe)
+        anonymous = Principal(ANONYMOUS_NAME, publish=auth.anonymous_publish, subscribe=auth.anonymous_subscribe)
+        self._anonymous = self._entitlement.anonymous(anonymous)
 
     @property
     def anonymous(self) -> Principal:
@@ -79,8 +82,13 @@ class Authenticator:
         """
         if self._is_service_token(token):
             return SERVICE
+        entitled = self._entitlement.known(token)
+        if entitled is not None:
+            return entitled
         if self._bearers is not None and looks_like_user_token(token):
             return self._bearers.known(token)
+        if self._entitlement.asks:
+            return None
         kid = self._kid(token)
         key = self._configured(kid)
         if key is None:
@@ -99,6 +107,8 @@ class Authenticator:
             return principal
         if self._bearers is not None and looks_like_user_token(token):
             return await self._bearers.find(token)
+        if self._entitlement.asks:
+            return await self._entitlement.judge(token)
         kid = self._kid(token)
         key = await self._set.find(kid) if self._set and kid else None
         if key is None:
@@ -174,7 +184,12 @@ class Authenticator:
 def token_rules(config: Config) -> TokenRules:
     """What the configuration asks of a JWT."""
     auth = config.auth
-    return TokenRules(issuer=auth.issuer, audience=auth.audience, require_expiry=auth.require_expiry)
+    return TokenRules(
+        issuer=auth.issuer,
+        audience=auth.audience,
+        require_expiry=auth.require_expiry,
+        subjects=Subjects(config.migratorydata.project),
+    )
 
 
 def _unknown_key() -> Unauthorized:

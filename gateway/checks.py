@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from broker.errors import HeadraceError
+from broker.names import parse_project
 from broker.rights import check_patterns
 from gateway.admission import MAX_WAIT_SECONDS
+from gateway.entitlement import Mode, load_hook
 from gateway.origins import LOOPBACK_HOSTS, parse_origin
 from gateway.outgoing import read_networks
 
@@ -26,7 +28,20 @@ Finding = tuple[str, str]
 
 def contradictions(config: "Config") -> Iterator[Finding]:
     """Yield everything that does not hold. No sentence quotes a secret."""
-    for check in (_secrets, _redis, _names, _tls, _origins, _anonymous, _jwks, _push, _x509, _sizes, _absence):
+    for check in (
+        _secrets,
+        _redis,
+        _names,
+        _tls,
+        _origins,
+        _anonymous,
+        _jwks,
+        _push,
+        _x509,
+        _sizes,
+        _absence,
+        _entitlement,
+    ):
         yield from check(config)
 
 
@@ -44,6 +59,23 @@ def _secrets(config: "Config") -> Iterator[Finding]:
             yield key, f"must have at least {least} characters"
         elif not re.fullmatch(r"[!-~]+", secret.value):
             yield key, "must be printable ASCII without spaces: it travels in headers"
+
+
+def _entitlement(config: "Config") -> Iterator[Finding]:
+    chosen = config.migratorydata
+    allowed = chosen.entitlement_allow_token
+    if chosen.project:
+        try:
+            parse_project(chosen.project)
+        except HeadraceError as error:
+            yield "migratorydata.project", f"is no project's name: {error.reason}"
+    if chosen.entitlement is Mode.BASIC and not allowed:
+        yield "migratorydata.entitlement_allow_token", "is needed with entitlement = basic"
+    if chosen.entitlement is Mode.CUSTOM:
+        try:
+            load_hook(chosen.entitlement_hook)
+        except ValueError as error:
+            yield "migratorydata.entitlement_hook", str(error)
 
 
 def _redis(config: "Config") -> Iterator[Finding]:

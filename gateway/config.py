@@ -18,6 +18,7 @@ from broker.store.base import Retention
 from gateway.apigateway.settings import ApiGateway
 from gateway.channel.settings import Channel
 from gateway.checks import contradictions
+from gateway.entitlement import MigratoryData
 from gateway.options import (
     ENVIRONMENT_PREFIX,
     ConfigError,
@@ -105,6 +106,7 @@ class Config:
     channel: Channel = field(default_factory=Channel)
     x509: X509 = field(default_factory=X509)
     apigateway: ApiGateway = field(default_factory=ApiGateway)
+    migratorydata: MigratoryData = field(default_factory=MigratoryData)
     embedded: Embedded = field(default_factory=Embedded)
     log: Log = field(default_factory=Log)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -249,6 +251,7 @@ def _build(values: Mapping[str, object], sources: Mapping[str, str]) -> Config:
         channel=Channel(**given("channel")),
         x509=X509(**given("x509")),
         apigateway=ApiGateway(**given("apigateway")),
+        migratorydata=MigratoryData(**given("migratorydata")),
         embedded=Embedded(**given("embedded")),
         log=Log(**given("log")),
         sources=sources,

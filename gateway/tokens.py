@@ -21,6 +21,7 @@ from jwt.types import Options
 
 from broker.errors import Expired, HeadraceError, InvalidRequest, Unauthorized
 from broker.rights import Principal, check_patterns
+from gateway.entitlement import BY_THEIR_NAME, Subjects, nameless
 from gateway.keys import OWN_KID, Algorithm, VerificationKey
 from gateway.options import Secret
 
@@ -49,6 +50,8 @@ class TokenRules:
     issuer: str = ""
     audience: tuple[str, ...] = ()
     require_expiry: bool = True
+    subjects: Subjects = BY_THEIR_NAME
+    """Where permissions that name subjects lie."""
 
 
 def own_key(secret_key: Secret) -> VerificationKey:
@@ -84,8 +87,9 @@ def verify(token: str, key: VerificationKey, rules: TokenRules, *, now_ms: int) 
     claims = _signed_claims(token, key, rules)
     expires_ms = _check_times(claims, rules, now_ms)
     try:
-        subject = _checked_subject(claims.get("sub"))
-        publish, subscribe = _permissions(claims.get("permissions", {}))
+        # MigratoryData's tokens name nobody.
+        subject = _checked_subject(claims["sub"]) if "sub" in claims else nameless(token)
+        publish, subscribe = rules.subjects.permissions(claims.get("permissions", {}))
     except HeadraceError as error:
         # A name's refusal quotes the name, which came out of the token.
         raise Unauthorized(_sentence_for(error)) from None
@@ -194,18 +198,6 @@ def _checked_subject(subject: object) -> str:
     if subject.startswith(RESERVED):
         raise InvalidRequest(f"A token's subject (sub) does not begin with {RESERVED}.")
     return subject
-
-
-def _permissions(permissions: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if not isinstance(permissions, dict):
-        raise InvalidRequest("A token's permissions are an object {pub, sub}.")
-    return _patterns(permissions.get("pub", [])), _patterns(permissions.get("sub", []))
-
-
-def _patterns(patterns: object) -> tuple[str, ...]:
-    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise InvalidRequest("A token's permissions are lists of patterns.")
-    return check_patterns(patterns)
 
 
 def _sentence_for(error: HeadraceError) -> str:

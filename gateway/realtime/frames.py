@@ -57,6 +57,8 @@ class Node:
     frame_bytes: int
     subscriptions: int
     in_flight: int
+    subjects_in: str = ""
+    """The project of MigratoryData's subjects, "" where their first segment names it."""
 
 
 class Attached(NamedTuple):
@@ -92,6 +94,8 @@ def welcome(dialect: RealtimeDialect, connection: str, node: Node, told: Told) -
     }
     fields: Map = {"op": "welcome", "connection": connection, "node": node.name}
     fields["servers"] = _servers(told)
+    if node.subjects_in:
+        fields["subjects_in"] = node.subjects_in
     return dialect.frame(fields | {"ping_ms": node.ping_ms, "spread_ms": told.spread_ms, "limits": limits})
 
 
