@@ -132,7 +132,7 @@ class WebSocket(Session, asyncio.Protocol):
         node.sockets.add(self)
         node.connections.add(self)
         node.metrics.connection_opened(self.face)
-        node.wheel.arm(self, min(self.ping_seconds, self.due_in(), LOOK_SECONDS))
+        node.wheel.arm(self, min(self.ping_seconds, max(self.due_in(), 0), LOOK_SECONDS))
 
     # What a room overrides.
 

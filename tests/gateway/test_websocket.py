@@ -259,6 +259,20 @@ async def test_a_room_that_holds_for_a_moment_sees_each_message_once(node: Servi
     node.wheel.stop()
 
 
+async def test_a_deadline_that_was_over_when_the_socket_opened_closes(node: Services) -> None:
+    class Late(Socket):
+        def due_in(self) -> float:
+            return -5
+
+    transport = Transport()
+    socket = Late(transport, node)
+    socket.deadline = -5
+    socket.start()
+    await turn(node, 2)
+    assert (4999).to_bytes(2) in transport.written
+    node.wheel.stop()
+
+
 async def test_a_deadline_of_the_room_closes(node: Services) -> None:
     socket, transport = opened(node)
     socket.deadline = 4
