@@ -146,7 +146,13 @@ class StageBackend:
 def _granted(facts: Facts, grant: Grant | None) -> Facts:
     if grant is None:
         return facts
-    return replace(facts, principal_id=grant.principal_id, authorizer=grant.context, user=grant.principal_id)
+    return replace(
+        facts,
+        principal_id=grant.principal_id,
+        authorizer=grant.context,
+        user=grant.principal_id,
+        expires_ms=grant.expires_ms,
+    )
 
 
 def _admitted(facts: Facts, outcome: Outcome) -> Admitted:

@@ -33,6 +33,7 @@ class Grant:
     principal_id: str
     context: Mapping[str, Scalar] = field(default_factory=dict)
     usage_key: str | None = None
+    expires_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,9 @@ def grant_of_claims(claims: Mapping[str, object]) -> Grant:
             context[name] = value
         elif isinstance(value, list) and all(isinstance(part, str) for part in value):
             context[name] = " ".join(value)
-    return Grant(principal_id=str(claims["sub"]), context=context)
+    expires = claims.get("exp")
+    expires_ms = int(expires * 1000) if isinstance(expires, int | float) else None
+    return Grant(principal_id=str(claims["sub"]), context=context, expires_ms=expires_ms)
 
 
 def has_all(identity_sources: Sequence[str], sources: Sources) -> bool:

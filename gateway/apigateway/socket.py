@@ -24,6 +24,9 @@ from gateway.websocket import ABNORMAL, Services, WebSocket
 GOING_AWAY = (1001, "Going away")
 """How AWS ends a connection that was idle too long, or open."""
 
+TOKEN_EXPIRED = (4501, "The token has expired.")
+"""The same as on the realtime face: whoever comes back needs another token."""
+
 UNSUPPORTED_DATA = 1003
 NO_STATUS = 1005
 """RFC 6455 section 7.4.1."""
@@ -245,10 +248,17 @@ class Socket(WebSocket):
         return self._deployment.limits.ping_seconds or math.inf
 
     def overdue(self) -> tuple[int, str] | None:
+        if self._token_left() <= 0:
+            return TOKEN_EXPIRED
         return GOING_AWAY if self._turns_left() <= 0 else None
 
     def due_in(self) -> float:
-        return self._turns_left() * self.node.wheel.grain_seconds
+        return min(self._turns_left() * self.node.wheel.grain_seconds, self._token_left())
+
+    def _token_left(self) -> float:
+        """Return the seconds for which the token holds that opened this connection."""
+        expires_ms = self.facts.expires_ms
+        return math.inf if expires_ms is None else (expires_ms - self._deployment.now_ms()) / 1000
 
     def _turns_left(self) -> float:
         """Return after how many turns of the wheel it has been idle too long, or open, whichever comes first."""

@@ -46,6 +46,8 @@ class Application:
     verdict: Denied | Exception | None = None
     subprotocol: str | None = None
     authorizer: dict[str, Any] | None = None
+    token_ms: int | None = None
+    """How long the token holds that opens a connection."""
     reply: Callable[[str | bytes], Awaitable[Reply]] | None = None
     """What a message is answered; None: nothing."""
     gate: asyncio.Event | None = None
@@ -63,7 +65,9 @@ class Application:
             raise self.verdict
         if self.verdict:
             return self.verdict
-        return Admitted(facts=replace(request.facts, authorizer=self.authorizer), subprotocol=self.subprotocol)
+        expires_ms = None if self.token_ms is None else request.requested_at_ms + self.token_ms
+        facts = replace(request.facts, authorizer=self.authorizer, expires_ms=expires_ms)
+        return Admitted(facts=facts, subprotocol=self.subprotocol)
 
     async def receive(self, facts: Facts, body: str | bytes, *, request_id: str, message_id: str, now_ms: int) -> Reply:
         self.received.append(body)

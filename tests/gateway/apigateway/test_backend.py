@@ -141,6 +141,8 @@ async def test_connect_of_an_http_proxy(receiver: Receiver) -> None:
         assert (receiver.received[0].headers["id"], receiver.received[0].headers["token"]) == (CONNECTION, "t")
         receiver.answer = answering(418)
         assert await app.connect(request()) == Denied(status=418, message="I'm a Teapot")
+        receiver.answer = answering(503)
+        assert await app.connect(request()) == Denied(status=503, message="Service Unavailable")
 
 
 async def test_a_mock_may_let_in_or_not() -> None:
@@ -213,13 +215,14 @@ async def test_a_user_that_connect_names_goes_over_the_principal(application: Fu
 
 async def test_a_token_of_this_node_opens(application: Functions) -> None:
     async def read(token: str, *, issuer: str, audience: tuple[str, ...]) -> dict[str, object]:
-        return {"sub": token}
+        return {"sub": token, "exp": 1_700_000_100}
 
     api = {"authorizer": {"type": "jwt"}, "routes": {"$default": {"integration": MOCK}}}
     async with backend(api, node(read_claims=read)) as app:
         outcome = await app.connect(request(query="token=ada"))
         assert isinstance(outcome, Admitted)
-        assert (outcome.facts.user, outcome.facts.authorizer) == ("ada", {"sub": "ada"})
+        assert (outcome.facts.user, outcome.facts.authorizer) == ("ada", {"sub": "ada", "exp": 1_700_000_100})
+        assert outcome.facts.expires_ms == 1_700_000_100_000
         assert await app.connect(request()) == Denied(status=401, message="Unauthorized")
 
 

@@ -88,7 +88,9 @@ def test_claims_are_the_context_of_a_token() -> None:
         "n": None,
     }
     grant = grant_of_claims(claims)
-    assert grant == Grant(principal_id="ada", context={"sub": "ada", "exp": 7, "admin": True, "aud": "a b"})
+    context = {"sub": "ada", "exp": 7, "admin": True, "aud": "a b"}
+    assert grant == Grant(principal_id="ada", context=context, expires_ms=7000)
+    assert grant_of_claims({"sub": "ada"}).expires_ms is None
 
 
 @pytest.mark.parametrize(

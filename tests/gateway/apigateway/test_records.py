@@ -25,6 +25,7 @@ FACTS = st.builds(
     authorizer=st.none() | CONTEXT,
     user=st.none() | WORDS,
     tags=TAGS,
+    expires_ms=st.none() | st.integers(0, 2**53),
 )
 
 

@@ -436,6 +436,12 @@ async def test_an_old_connection_goes_whatever_it_does() -> None:
         assert len(d.application.received) > 5
 
 
+async def test_a_connection_ends_with_the_token_that_opened_it() -> None:
+    async with served(Application(token_ms=100)) as d, client_of(d, ping_interval=None) as client:
+        assert await closed(client) == (4501, "The token has expired.")
+        assert await d.ended() == [(4501, "The token has expired.")]
+
+
 async def turn(d: Served, times: int) -> None:
     """Let the time of the node's sockets pass."""
     for _ in range(times):
