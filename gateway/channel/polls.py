@@ -72,11 +72,14 @@ class Polls:
         for poll in self._held:
             poll.hurry()
 
-    async def connect(self, client: bytes) -> Label:
-        """Open a new connection, and return what its polls must say. Raises `Unavailable`."""
+    async def connect(self, client: bytes, *, last_id: Position | None = None) -> tuple[Label, Position]:
+        """Open a new connection; return what its polls must say, and after which message it goes on.
+
+        Raises `Unavailable`.
+        """
         name = secrets.token_urlsafe(NAME_BYTES)
-        opened = await self._open(client, Label(name), cursor=None, alive_ms=self._services.gone_ms)
-        return Label(name, opened.number)
+        opened = await self._open(client, Label(name), cursor=last_id, alive_ms=self._services.gone_ms)
+        return Label(name, opened.number), opened.cursor
 
     @contextmanager
     def _attached(self, poll: Poll) -> Iterator[None]:

@@ -118,7 +118,7 @@ class Dev:
         await command(request, self._services.grant(request.query["channel"]))
 
     async def _connect(self, request: Request, grant: Grant) -> None:
-        label = await self._polls.connect(grant.client_id)
+        label, _ = await self._polls.connect(grant.client_id)
         await request.answer(str(label).encode(), TEXT)
 
     async def _poll(self, request: Request, grant: Grant) -> None:
@@ -160,7 +160,10 @@ class LongPoll:
 
         label = request.label
         if label is None:
-            label = await self._polls.connect(grant.client_id)
+            # At once, and without messages: a page that does not know its place yet could not ask for them again.
+            label, at = await self._polls.connect(grant.client_id, last_id=last_id)
+            await request.answer(wire.listed([wire.opened(label, at, expires_s=grant.expires_s)]), JSON)
+            return
         held = self._polls.poll(grant, label, last_id=last_id, most=POLLED_AT_ONCE)
         await hold(self._polls, request, held, write)
 

@@ -7,7 +7,8 @@ and `LAST` the `id` of the last message that the page got. A page that comes bac
     events        /_ah/channel/stream?channel=TOKEN[&client=CLIENT][&last_id=LAST]     `data: FRAME`, `id: LAST`
     long poll     /_ah/channel/poll?channel=TOKEN[&client=CLIENT][&last_id=LAST]       200, a JSON list of frames
 
-    {"open": {"client": CLIENT, "last_id": LAST, "expires": s}}    first, and in each poll's answer: go on from here
+    {"open": {"client": CLIENT, "last_id": LAST, "expires": s}}    first, and in each poll's answer: go on from here.
+                                                                   A poll without `client` is answered by it at once
     {"id": LAST, "data": "text"}                                   a message
     {"gap": n}                                                     n messages are gone: too old, or too many; 0: unknown
     {"error": {"code": 401, "description": "Token+timed+out."}}    the last frame: `onerror`, then `onclose`

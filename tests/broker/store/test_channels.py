@@ -12,7 +12,7 @@ from broker.errors import LimitExceeded
 from broker.names import TopicName
 from broker.positions import Position, Recovery, place
 from broker.store.base import Commands
-from broker.store.channels import MAX_MIRRORS, MAX_TOPICS, ChannelRules, ChannelStore, FromTopic, Opened
+from broker.store.channels import MAX_MIRRORS, MAX_TOPICS, ChannelEvent, ChannelRules, ChannelStore, FromTopic, Opened
 
 BUFFER = ChannelRules(strict=False, mirrors=False, keep_ms=60_000, keep_messages=5, keep_bytes=1000)
 TOPIC = TopicName("default/news")
@@ -317,3 +317,59 @@ async def test_a_restarted_redis_begins_an_epoch_and_loses_no_place(
         before = place(page.messages[0].position, page.log)
         assert before.recovery is Recovery.COMPLETE
         assert await channel.get("a", before.after) == [b"after"]
+
+
+MIRRORS = ChannelRules(strict=False, mirrors=True, keep_ms=60_000, keep_messages=5, keep_bytes=1000)
+
+
+async def test_what_an_older_mirror_was_given_is_not_the_clients_place(commands: Commands) -> None:
+    channel = await Channel(commands, MIRRORS).exists()
+    first = await channel.opened("a")
+    await channel.opened("b")
+    await channel.send(b"one")
+    await channel.get("a", first.cursor, cursor=Position(first.cursor.epoch, 0))
+    assert (await channel.opened("c")).cursor == first.cursor
+
+
+async def test_a_connection_goes_on_where_its_earlier_one_was(commands: Commands) -> None:
+    channel = await Channel(commands, MIRRORS).exists()
+    first = await channel.opened("a")
+    await channel.opened("b")
+    await channel.send(b"one")
+    one = Position(first.cursor.epoch, 0)
+    await channel.get("a", first.cursor, cursor=one)
+    again = await channel.store.open(
+        channel.client, "c", number=first.number, node="n", alive_ms=AWAY_MS, cursor=None, earlier="a"
+    )
+    assert again is not None
+    assert again.cursor == one
+
+
+async def test_old_messages_go(commands: Commands) -> None:
+    rules = ChannelRules(strict=False, mirrors=False, keep_ms=300, keep_messages=5, keep_bytes=1000)
+    channel = await Channel(commands, rules).exists()
+    opened = await channel.opened("a")
+    for message in (b"old", b"new", b"newest"):
+        await channel.send(message)
+        await asyncio.sleep(0.16)
+    page = await channel.store.read(channel.client, "a", opened.cursor, cursor=None)
+    assert page is not None
+    assert [message.data for message in page.messages] == [b"new", b"newest"]
+    await asyncio.sleep(0.4)
+    assert await channel.get("a", opened.cursor) == [], "what is too old goes although nothing new comes"
+
+
+async def test_who_came_back_is_not_waited_for(channel: Channel) -> None:
+    await channel.opened("a")
+    closed = await channel.store.close(channel.client, "a", cursor=None, grace_ms=5_000)
+    opened = await channel.opened("b")
+    await channel.store.told(channel.client, [ChannelEvent("connected", "", 1), *opened.events])
+    again, _ = await channel.store.settle(channel.client)
+    assert again > closed.due_ms
+
+
+async def test_the_earlier_look_counts(channel: Channel) -> None:
+    await channel.store.watch(channel.client, within_ms=0)
+    await channel.store.watch(channel.client, within_ms=60_000)
+    await asyncio.sleep(0.002)
+    assert any([(await channel.store.due(share))[1] for share in range(8)])

@@ -35,7 +35,7 @@ async def test_a_poll_says_under_what_name_to_go_on(site: Site) -> None:
 
 async def test_an_answer_that_was_put_back_comes_again(site: Site) -> None:
     polls = polls_of(site)
-    label = await polls.connect(site.client)
+    label, _ = await polls.connect(site.client)
     await site.send("one", "two")
     first = await polls.poll(grant_of(site), label, last_id=None, most=1)
     await polls.note(first)
@@ -50,7 +50,7 @@ async def test_an_answer_that_was_put_back_comes_again(site: Site) -> None:
 async def test_a_poll_whose_peer_leaves_is_alive_no_longer(sites: Sites) -> None:
     async with sites(Channel(hold_seconds=200, gone_seconds=0.4, lease_seconds=3)) as site:
         polls = polls_of(site)
-        label = await polls.connect(site.client)
+        label, _ = await polls.connect(site.client)
         polling = asyncio.create_task(polls.poll(grant_of(site), label, last_id=None, most=1))
         await asyncio.sleep(0.05)
         polling.cancel()
@@ -59,7 +59,7 @@ async def test_a_poll_whose_peer_leaves_is_alive_no_longer(sites: Sites) -> None
 
 async def test_a_closed_poll_is_not_opened_again_by_its_answer(site: Site) -> None:
     polls = polls_of(site)
-    label = await polls.connect(site.client)
+    label, _ = await polls.connect(site.client)
     poll = await polls.poll(grant_of(site), label, last_id=None, most=1)
     poll.end(replaced=False)
     await polls.close(site.client, label)
@@ -78,7 +78,7 @@ async def test_a_poll_is_held_no_longer_than_its_token(sites: Sites) -> None:
 async def test_a_node_that_ends_holds_no_polls(sites: Sites) -> None:
     async with sites(Channel(hold_seconds=200, gone_seconds=10, lease_seconds=3)) as site:
         polls = polls_of(site)
-        label = await polls.connect(site.client)
+        label, _ = await polls.connect(site.client)
         held = asyncio.create_task(polls.poll(grant_of(site), label, last_id=None, most=1))
         await asyncio.sleep(0.05)
         site.room.drain()

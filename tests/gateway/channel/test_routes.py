@@ -8,6 +8,7 @@ import pytest
 from channel_site import QUICK, Site, Sites, read_answer
 from http_node import Node, eventually
 
+from gateway.channel.routes import hold
 from gateway.channel.settings import Channel, Profile, Second
 
 LONG = Channel(hold_seconds=10, gone_seconds=1, lease_seconds=3)
@@ -295,3 +296,32 @@ async def test_requests_behind_each_other_are_answered_in_their_order(site: Site
     with contextlib.closing(peer):
         for _ in range(2):
             assert (await read_answer(peer))[0] == "200 OK"
+
+
+async def test_a_message_for_a_peer_that_has_just_left_is_put_back() -> None:
+    calls: list[str] = []
+
+    class Polls:
+        async def note(self, poll: object) -> None:
+            # The peer leaves now.
+            left.set()
+            await asyncio.sleep(0.01)
+            calls.append("noted")
+
+        async def put_back(self, poll: object) -> None:
+            calls.append("put back")
+
+    class Peer:
+        async def gone(self) -> None:
+            await left.wait()
+
+    async def poll() -> str:
+        return "a poll"
+
+    async def write(poll: object) -> bool:
+        calls.append("written")
+        return True
+
+    left = asyncio.Event()
+    await hold(Polls(), Peer(), poll(), write)  # type: ignore[arg-type]
+    assert calls == ["noted", "put back"]

@@ -10,6 +10,7 @@ from broker.catalog import AutoCreate
 from broker.messages import Kind, Message
 from broker.names import TopicName, parse_topic
 from broker.publish import PublishRequest
+from broker.store.base import Retention
 from gateway.channel.settings import Channel
 
 NEWS = parse_topic("default/news")
@@ -88,3 +89,14 @@ async def test_many_messages_in_their_order(sites: Sites) -> None:
         for text in texts:
             await site.node.say("default/news", text)
         assert [(await site.poll(connection)).decode() for _ in texts] == texts
+
+
+async def test_what_the_topic_has_dropped_meanwhile_is_no_obstacle(sites: Sites) -> None:
+    async with sites(SETTINGS, node=node()) as site:
+        await site.node.say("default/news", "before")
+        await site.room.channels.create(site.client, topics=[NEWS])
+        await site.node.say("default/news", "one", "two", "three")
+        await site.node.store.trim(NEWS, Retention(max_messages=1, max_bytes=10**9, max_age_ms=10**9))
+        connection = await site.connect()
+        await site.node.say("default/news", "four")
+        assert [await site.poll(connection) for _ in range(2)] == [b"three", b"four"]
