@@ -52,7 +52,7 @@ async def connections(*, count: int) -> Report:
     raise_file_limit()
     report = Report("connections", {"connections": count}, ("what", "connections", "bytes/connection"))
     report.rows.append(("bare uvloop sockets", count, await bare(count)))
-    with node() as running:
+    with node(env={"HEADRACE_LIMITS_ACCEPT_PER_SECOND": "0"}) as running:
         publisher = await connect(running.url, running.token)
         await request_answer(publisher, {"op": "publish", "id": 1, "topic": TOPIC, "text": "first"}, "published")
         for socket in await join_all(running.url, running.token, WARM):
