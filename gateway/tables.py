@@ -67,8 +67,10 @@ def read_named(given: object, read: Callable[[str, object], T]) -> dict[str, T]:
     return found
 
 
-def read_listed(given: object, read: Callable[[object], T], *, most: int, called: str) -> tuple[T, ...]:
-    """Read a list of tables, or the same as JSON in a text, each placed by its name or number. Raises `Mistakes`."""
+def read_listed(
+    given: object, read: Callable[[object], T], *, most: int, called: str, named_by: str = "name"
+) -> tuple[T, ...]:
+    """Read a list of tables, or the same as JSON; each is placed by a member of it or its number. Raises `Mistakes`."""
     if isinstance(given, str):
         try:
             given = json.loads(given or "[]")
@@ -79,7 +81,7 @@ def read_listed(given: object, read: Callable[[object], T], *, most: int, called
     mistakes: list[Mistake] = []
     found: list[T] = []
     for number, value in enumerate(given, 1):
-        name = value.get("name") if isinstance(value, Mapping) else None
+        name = value.get(named_by) if isinstance(value, Mapping) else None
         place = name if isinstance(name, str) and name else str(number)
         inner: list[Mistake] = []
         one = with_mistakes(partial(read, value), quoted(place), inner)

@@ -243,12 +243,8 @@ class _Parts:
         return with_mistakes(lambda: read_named(given, self._route), "routes", self._mistakes) or {}
 
     def _route(self, key: str, given: object) -> Route:
-        if not 1 <= len(key) <= MAX_ROUTE_KEY_CHARS:
-            raise ValueError(f"a route key has 1 to {MAX_ROUTE_KEY_CHARS} characters")
-        if key.startswith("$") and key not in PREDEFINED:
-            sentence = f"only {', '.join(PREDEFINED)} begin with $"
-            raise ValueError(unknown(key, list(PREDEFINED), sentence).sentence)
         mistakes: list[Mistake] = []
+        with_mistakes(partial(_check_route_key, key), "", mistakes)
         table = RouteTable(
             **read_members(RouteTable, {"integration": given} if isinstance(given, str) else given, mistakes)
         )
@@ -282,6 +278,14 @@ class _Parts:
             found = unknown(name, list(self._models), f"there is no model {name[:60]!a}")
             mistakes.append(Mistake("model", found.sentence))
         return self._models.get(name)
+
+
+def _check_route_key(key: str) -> None:
+    if not 1 <= len(key) <= MAX_ROUTE_KEY_CHARS:
+        raise ValueError(f"a route key has 1 to {MAX_ROUTE_KEY_CHARS} characters")
+    if key.startswith("$") and key not in PREDEFINED:
+        sentence = f"only {', '.join(PREDEFINED)} begin with $"
+        raise ValueError(unknown(key, list(PREDEFINED), sentence).sentence)
 
 
 def read_credential(given: object) -> Credential:

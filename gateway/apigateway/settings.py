@@ -40,7 +40,7 @@ def read_apis(given: object) -> tuple[Api, ...]:
 def read_credentials(given: object) -> tuple[Credential, ...]:
     """Read the credentials: a list of tables, or the same as JSON. Raises `Mistakes`, without any secret."""
     called = "credentials {access_key, secret, policy}"
-    credentials = read_listed(given, read_credential, most=MAX_CREDENTIALS, called=called)
+    credentials = read_listed(given, read_credential, most=MAX_CREDENTIALS, called=called, named_by="access_key")
     keys = [credential.access_key for credential in credentials]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:

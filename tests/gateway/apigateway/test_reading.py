@@ -231,6 +231,15 @@ def test_mistakes_are_told_all_at_once() -> None:
     ]
 
 
+def test_a_route_with_a_wrong_key_is_read_all_the_same() -> None:
+    routes = {"$defualt": {"integration": {"handler": "no"}, "model": "m"}}
+    assert [mistake.partition(": ")[0] for mistake in mistakes_of(routes=routes)] == [
+        'routes."$defualt"',
+        'routes."$defualt".integration.handler',
+        'routes."$defualt".model',
+    ]
+
+
 @pytest.mark.parametrize("domain", ["", "localhost:8080", "push.example.com", "10.0.0.1:80", "[::1]:8080"])
 def test_domains(domain: str) -> None:
     assert read_api(an_api(domain=domain)).domain == domain

@@ -69,8 +69,8 @@ def test_mistakes_stand_with_the_file_the_line_and_their_place(tmp_path: Path) -
     assert [mistake.place for mistake in error.value.mistakes] == [
         f'{file}:7 apigateway.apis.chat.routes."$default".integration',
         f"{file}:13 apigateway.apis.news.integrations.ping.type",
-        f"{file}:19 apigateway.credentials.1.secrt",
-        f"{file}:19 apigateway.credentials.1.secret",
+        f"{file}:19 apigateway.credentials.AKIAEXAMPLE.secrt",
+        f"{file}:19 apigateway.credentials.AKIAEXAMPLE.secret",
     ]
     assert "hush-hush" not in str(error.value)
 
