@@ -37,6 +37,7 @@ def contradictions(config: "Config") -> Iterator[Finding]:
         _anonymous,
         _jwks,
         _push,
+        _channel,
         _x509,
         _sizes,
         _absence,
@@ -153,6 +154,24 @@ def _push(config: "Config") -> Iterator[Finding]:
         yield "push.allowed_networks", f"must be networks such as 10.1.0.0/16: {error}"
     if not all(port.isascii() and port.isdecimal() and 0 < int(port) < 65_536 for port in config.push.ports):
         yield "push.ports", "must be port numbers"
+
+
+def _channel(config: "Config") -> Iterator[Finding]:
+    url = config.channel.presence_url
+    if not url:
+        return
+    if _scheme(url) not in ("http", "https"):
+        yield "channel.presence_url", "must be the application's URL, such as https://app.example.com"
+    elif _scheme(url) == "http" and not config.push.plain_http:
+        yield "channel.presence_url", "is not https: set push.plain_http to post presence in the open"
+
+
+def _scheme(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.scheme if parts.hostname else ""
 
 
 def _x509(config: "Config") -> Iterator[Finding]:

@@ -7,6 +7,7 @@ time without any connection the next one goes on from there (DESIGN 8, kinds acr
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -29,8 +30,9 @@ MAX_WAITING_BYTES = 256 * 1024
 
 BATCH = 100
 
-AGAIN_SECONDS = 1.0
-"""After a topic could not be followed, or the queue not be reached."""
+FIRST_AGAIN_SECONDS = 1.0
+MAX_AGAIN_SECONDS = 30.0
+"""After a topic could not be followed, or the queue not be reached; doubled each time, up to the last."""
 
 log = logging.getLogger(__name__)
 
@@ -161,19 +163,22 @@ class Bindings:
             task.cancel()
 
     async def _serve(self, binding: Binding) -> None:
+        wait = FIRST_AGAIN_SECONDS
         while not binding.is_over:
+            since: Since = binding.last if binding.last is not None else "earliest"
             try:
-                since: Since = binding.last if binding.last is not None else "earliest"
                 await self._hub.subscribe(binding, binding.topic, since, placed=binding.on_placed)
+                wait = FIRST_AGAIN_SECONDS
                 await self._append(binding)
+                continue
             except HeadraceError as error:
                 log.info("a bound topic is followed again later", extra={"reason": str(error)})
-                await asyncio.sleep(AGAIN_SECONDS)
             except Exception:
                 log.exception("a bound topic could not be followed")
-                await asyncio.sleep(AGAIN_SECONDS)
             finally:
                 self._hub.leave(binding)
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))
+            wait = min(2 * wait, MAX_AGAIN_SECONDS)
 
     async def _append(self, binding: Binding) -> None:
         """Append what comes, until the queue says that it stands elsewhere: then the topic is followed from there."""

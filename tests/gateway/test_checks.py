@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.channel.settings import Channel
 from gateway.checks import MIN_SECRET_KEY_CHARS, MIN_SERVICE_TOKEN_CHARS, contradictions
 from gateway.config import Auth, Config, Limits
 from gateway.options import Secret
@@ -44,6 +45,8 @@ GOOD: list[dict[str, Any]] = [
     {"auth": Auth(jwks_url="http://[::1]:1/keys")},
     {"auth": Auth(jwks_url="http://id/keys", jwks_plain_http=True)},
     {"auth": Auth(anonymous_subscribe=("public/*",))},
+    {"channel": Channel(presence_url="https://app.example/base")},
+    {"channel": Channel(presence_url="http://app.example"), "push": Push(plain_http=True)},
     {"push": Push(allowed_networks=("10.0.0.0/8", "fd00::/8", "127.0.0.1"), ports=("443", "8443"))},
     {"tls_cert": "c", "tls_key": "k", "x509": X509(port=8443, authorities="ca", bindings="b")},
     {"name": "node-1.a_b"},
@@ -72,6 +75,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"push": Push(allowed_networks=("10.0.0.1/8",))}, "push.allowed_networks"),
     ({"push": Push(allowed_networks=("inside",))}, "push.allowed_networks"),
     ({"push": Push(ports=("0",))}, "push.ports"),
+    ({"channel": Channel(presence_url="http://app.example")}, "channel.presence_url"),
+    ({"channel": Channel(presence_url="app.example")}, "channel.presence_url"),
+    ({"channel": Channel(presence_url="https://[app")}, "channel.presence_url"),
     ({"push": Push(ports=("https",))}, "push.ports"),
     ({"push": Push(ports=("65536",))}, "push.ports"),
     ({"x509": X509(port=8443, authorities="ca", bindings="b")}, "x509.port"),

@@ -100,3 +100,13 @@ async def test_what_the_topic_has_dropped_meanwhile_is_no_obstacle(sites: Sites)
         connection = await site.connect()
         await site.node.say("default/news", "four")
         assert [await site.poll(connection) for _ in range(2)] == [b"three", b"four"]
+
+
+async def test_a_topic_that_is_deleted_and_made_again(sites: Sites) -> None:
+    async with sites(SETTINGS, node=node()) as site:
+        connection = await bound(site)
+        await site.node.say("default/news", "one")
+        assert await site.poll(connection) == b"one"
+        await site.node.store.delete_topic(NEWS)
+        await site.node.say("default/news", "of the new topic")
+        assert await site.poll(connection) == b"of the new topic"
