@@ -1,6 +1,7 @@
 """Functions in this process: loaded by name, called like Lambda's, with a bounded price."""
 
 import asyncio
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -155,6 +156,41 @@ async def test_one_that_never_began_does_not_begin_after_its_time(callables: Cal
     await asyncio.gather(*taken)
     await called(callables, synchronous)
     assert began == []
+
+
+async def test_threads_are_started_as_they_are_needed_and_no_more(callables: Callables) -> None:
+    seen: list[str] = []
+
+    def noted(event: object, context: LambdaContext) -> None:
+        seen.append(threading.current_thread().name)
+
+    await called(callables, noted)
+    assert seen == ["apigateway-callable-1"]
+    both = threading.Barrier(2)
+    await asyncio.gather(*(called(callables, lambda event, context: both.wait(5)) for _ in range(2)))
+    for _ in range(5):
+        await asyncio.gather(*(called(callables, noted) for _ in range(3)))
+    assert set(seen) <= {"apigateway-callable-1", "apigateway-callable-2"}
+
+
+def test_a_function_that_hangs_does_not_keep_the_process() -> None:
+    code = """
+import asyncio, threading
+from gateway.apigateway.callables import Callables
+from gateway.apigateway.outcomes import TimedOut
+
+async def main():
+    callables = Callables()
+    try:
+        await callables.call(lambda *_: threading.Event().wait(), {}, name="f", request_id="", seconds=0.05)
+    except TimedOut:
+        print("gone on")
+    callables.close()
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "gone on" in ended.stdout
 
 
 def test_functions_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
