@@ -24,7 +24,7 @@ class Admission:
         """Return 0 for one that comes in, or after how many ms it should come again. `now` in seconds, monotonic."""
         if not self._rate:
             return 0
-        gained = max(now - self._at, 0.0) * self._rate
+        gained = (now - self._at) * self._rate
         self._at = now
         self._left = min(self._left + gained, self._most)
         self._turned_away = max(self._turned_away - gained, 0.0)

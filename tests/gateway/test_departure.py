@@ -54,7 +54,7 @@ class Stage:
         self.during: Callable[[], None] = lambda: None
         self.left: list[int] = []
         self.grace_seconds = grace_seconds
-        own = Advertised(name="a", url="http://a", load=len(sockets) if load is None else load, draining=True)
+        own = Advertised(name="a", url="http://a", load=len(sockets) if load is None else load)
         self.node = cast(Any, type("Node", (), {}))()
         self.node.id, self.node.described = "a.1", own
         self.node.members = [Member("a.1", own), *(Member(f"{other.name}.1", other) for other in others)]

@@ -105,6 +105,16 @@ async def test_a_request_to_leave_overtakes_a_round() -> None:
     assert hall.sockets[-1].written == [frames.drain(JSON, TWO, deadline_ms=5000)]
 
 
+async def test_nobody_is_asked_twice() -> None:
+    hall = Hall(Socket(), pause_seconds=0.01)
+    hall.telling.tell(ONE)
+    await asyncio.sleep(0)
+    hall.telling.tell(TWO)
+    hall.telling.ask_to_leave(TWO, deadline_ms=5000)
+    await hall.finish()
+    assert hall.sockets[0].ops == ["servers", "drain"]
+
+
 async def test_a_paused_socket_hears_the_latest_when_it_reads_again() -> None:
     hall = Hall(Socket(paused=True), Socket())
     slow, quick = hall.sockets
