@@ -4,6 +4,7 @@
 --            epoch, next, replid, chain   as in a topic's meta (`_epoch`)
 --            bytes      of the queue's messages
 --            newest     the number of the newest connection
+--            base       the first number of its page, which has gone on from connection to connection since
 --            cursor     'epoch-offset': what was delivered to the newest connection
 --            present    a nonce while the client counts as connected, '' else
 --            due        ms at which it counts as gone, '' while a connection lives
@@ -111,7 +112,7 @@ local function create_state()
   local epoch = mint_epoch(0, last_epoch, replid)
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[2], 'epoch', epoch, 'next', '0', 'replid', replid, 'chain', epoch .. ':0', 'bytes', '0',
-    'newest', '0', 'cursor', epoch .. '--1', 'present', '', 'due', '', 'sequence', '0')
+    'newest', '0', 'base', '0', 'cursor', epoch .. '--1', 'present', '', 'due', '', 'sequence', '0')
 end
 
 local function write_link(name)

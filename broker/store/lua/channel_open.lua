@@ -19,12 +19,20 @@ open_state(strict)
 local newest = tonumber(state.newest)
 local link, earlier = links[name], links[ARGV[10]]
 if not link then
-  if given and given <= newest - most then
+  local least = newest - most + 1
+  if ARGV[10] ~= '' then
+    -- A page may say with an old number that it comes back, as an EventSource does, while no other page came between.
+    least = math.min(least, tonumber(state.base))
+  end
+  if given and given < least then
     return false
   end
   -- A connection that goes on from another is newer than that.
   link = { number = ARGV[10] == '' and given or newest + 1, cursor = earlier and earlier.cursor or state.cursor }
   links[name] = link
+  if not given then
+    set('base', int(link.number))
+  end
 end
 if link.number > newest then
   set('newest', int(link.number))

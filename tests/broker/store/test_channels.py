@@ -126,19 +126,30 @@ async def test_the_newest_connection_replaces_the_older(channel: Channel) -> Non
     assert (await channel.opened("b", number=second.number)).replaced == []
 
 
+async def going_on(channel: Channel, name: str, number: int, earlier: str) -> Opened | None:
+    return await channel.store.open(
+        channel.client, name, number=number, node="n", alive_ms=AWAY_MS, cursor=None, earlier=earlier
+    )
+
+
 async def test_a_connection_goes_on_from_an_earlier_one(channel: Channel) -> None:
     first = await channel.opened("a")
-    again = await channel.store.open(
-        channel.client, "b", number=first.number, node="n", alive_ms=AWAY_MS, cursor=None, earlier="a"
-    )
+    again = await going_on(channel, "b", first.number, "a")
     assert again is not None
     assert (again.number, again.replaced) == (first.number + 1, [("a", "n-a")])
-    assert (
-        await channel.store.open(
-            channel.client, "c", number=first.number, node="n", alive_ms=AWAY_MS, cursor=None, earlier="a"
-        )
-        is None
-    ), "somebody else has gone on from there"
+    assert await channel.open("a", number=first.number) is None
+
+
+async def test_a_page_comes_back_by_an_old_number_unless_another_came_between(channel: Channel) -> None:
+    await channel.opened("other")
+    first = await channel.opened("a")
+    assert await going_on(channel, "b", first.number, "a") is not None
+    third = await going_on(channel, "c", first.number, "a")
+    assert third is not None
+    assert third.replaced == [("b", "n")]
+    assert await going_on(channel, "x", first.number - 1, "other") is None
+    await channel.opened("d")
+    assert await going_on(channel, "e", third.number, "c") is None
 
 
 async def test_mirrors_have_a_cursor_each(commands: Commands) -> None:

@@ -110,3 +110,13 @@ async def test_a_page_closes_its_stream_by_another_way(sites: Sites) -> None:
             await site.dev("disconnect", site.token(), label)
             await asyncio.wait_for(events.peer.read_to_end(), 5)
         await eventually(lambda: site.kinds == ["connected", "disconnected"])
+
+
+async def test_an_event_source_that_repeats_its_url_comes_back_each_time(site: Site) -> None:
+    async with source(site) as events:
+        label = (await events.frame())["open"]["client"]
+    for number in range(3):
+        async with source(site, client=label, headers=f"Last-Event-ID: {events.last_id}\r\n") as events:
+            assert "open" in await events.frame()
+            await site.send(f"{number}")
+            assert (await events.frame())["data"] == f"{number}"
