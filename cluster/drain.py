@@ -13,7 +13,10 @@ from cluster.membership import Advertised
 from cluster.servers import spread_ms
 
 RESERVE_SECONDS = 8.0
-"""Of a node's time to end, kept for what follows: publishes in flight, closing handshakes, giving up the lease."""
+"""Of a node's time to end, kept for what follows: publishes in flight, closing handshakes, giving up the lease.
+
+Half of it where it is short: what follows takes a fraction of a second where Redis and the clients answer.
+"""
 
 MIN_MOVE_MS = 5000
 """However few there are: a client has to connect, and to catch up in its topics, before it leaves."""
@@ -29,7 +32,7 @@ class Plan:
 
 def plan(own: Advertised, survivors: Sequence[Advertised], *, grace_seconds: float) -> Plan | None:
     """Return how the clients of `own` move to `survivors`; None: there is nobody or no time to move to."""
-    longest_ms = round((grace_seconds - RESERVE_SECONDS) * 1000)
+    longest_ms = round(max(grace_seconds - RESERVE_SECONDS, grace_seconds / 2) * 1000)
     if not survivors or not own.load or longest_ms <= 0:
         return None
     needed_ms = spread_ms(own, survivors)

@@ -17,7 +17,7 @@ def node(load: int = 0, *, accepts: int = 1000) -> Advertised:
 
 @pytest.mark.parametrize(
     ("load", "survivors", "grace_seconds"),
-    [(0, [node()], GRACE_SECONDS), (100, [], GRACE_SECONDS), (100, [node()], RESERVE_SECONDS), (100, [node()], 0)],
+    [(0, [node()], GRACE_SECONDS), (100, [], GRACE_SECONDS), (100, [node()], 0)],
 )
 def test_without_clients_survivors_or_time_nobody_moves(
     load: int, survivors: list[Advertised], grace_seconds: float
@@ -41,7 +41,9 @@ def test_the_survivors_and_the_time_decide(load: int, rates: list[int], expected
 
 
 def test_little_time_is_kept_to() -> None:
-    assert plan(node(10), [node()], grace_seconds=RESERVE_SECONDS + 1) == Plan(10, 1000)
+    assert plan(node(9000), [node()], grace_seconds=17) == Plan(4500, 9000)
+    assert plan(node(9000), [node()], grace_seconds=8) == Plan(2000, 4000)
+    assert plan(node(10), [node()], grace_seconds=1) == Plan(10, 500)
 
 
 def test_nobody_is_closed_before_the_beginning_and_all_are_at_the_end() -> None:
