@@ -64,17 +64,17 @@ export class Following {
   /** Whether the old connection has brought the place so far that this answer cannot be joined to it. */
   hasOutrun({ after, recovery }: Started): boolean {
     const here = this.resume;
-    if (!this.overlaps || here === this.#presented) return false;
+    if (here === this.#presented) return false;
     const joins = isPosition(here) && here.epoch === after.epoch && here.offset >= after.offset;
     return !(joins && recovery === "complete");
   }
 
   /** Take the place that the server gave, and return what the application must hear of. */
   receiveSubscribed(started: Started, missing: readonly Range[]): Gap | undefined {
-    const isAhead = this.overlaps && this.resume !== this.#presented;
+    const isAhead = this.resume !== this.#presented;
     this.phase = "live";
     this.overlaps = false;
-    if (!isAhead) this.resume = started.after; // else what the new connection repeats is dropped
+    if (!isAhead) this.resume = started.after; // else an old connection brought more: what is repeated of it is dropped
     const { recovery } = started;
     return recovery === "complete" || recovery === "none" ? undefined : { topic: this.topic, recovery, missing };
   }

@@ -73,6 +73,7 @@ export class Followings<P, F> {
     const following = this.#followed.get(topic)?.following;
     if (!following || following.phase === "parked") return;
     following.phase = "parked";
+    following.overlaps = false;
     this.#retrying.delete(following);
     this.requests.send({ op: "unsubscribe", topic });
   }

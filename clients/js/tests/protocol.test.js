@@ -148,3 +148,24 @@ test("settlements on their way are answered by the old node, or sent again when 
   protocol.leave();
   assert.deepEqual(sent(protocol).map(({ op, acks }) => [op, acks]), [["nack", ["2"]]]);
 });
+
+test("what the old node brought stays when it is gone before the new one answers", () => {
+  const protocol = followed();
+  protocol.move(1_000);
+  const [, ask] = sent(protocol);
+  for (const offset of [5, 6]) tellOld(protocol, message(offset));
+  protocol.leave();
+  place(protocol, ask.id);
+  const offsets = [5, 6, 7].flatMap((offset) => tell(protocol, message(offset))).map((event) => event.item.position.offset);
+  assert.deepEqual(offsets, [7]);
+});
+
+test("a topic that is put aside while the client moves is not listened to", () => {
+  const protocol = followed();
+  protocol.move(1_000);
+  protocol.park("p/t");
+  assert.ok(!protocol.isMoving);
+  assert.deepEqual(tellOld(protocol, message(5)), []);
+  protocol.unpark("p/t");
+  assert.deepEqual(sent(protocol).at(-1).since, { epoch: 7, offset: 4 });
+});

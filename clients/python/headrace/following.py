@@ -61,7 +61,7 @@ class Following:
 
     def has_outrun(self, started: Started) -> bool:
         """Whether the old connection has brought the place so far that this answer cannot be joined to it."""
-        if not self.overlaps or self.resume == self.presented:
+        if self.resume == self.presented:
             return False
         here, there = self.resume, started.after
         joins = isinstance(here, Position) and here.epoch == there.epoch and here.offset >= there.offset
@@ -69,9 +69,9 @@ class Following:
 
     def receive_subscribed(self, started: Started, missing: tuple[Range, ...]) -> Gap | None:
         """Take the place that the server gave, and return what the application must hear of."""
-        ahead = self.overlaps and self.resume != self.presented
+        ahead = self.resume != self.presented
         self.phase, self.overlaps = Phase.LIVE, False
-        if not ahead:  # what the old connection brought stays, and what the new one repeats of it is dropped
+        if not ahead:  # what an old connection has brought stays, and what the new one repeats of it is dropped
             self.resume = started.after
         if started.recovery in (Recovery.COMPLETE, Recovery.NONE):
             return None

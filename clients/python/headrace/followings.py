@@ -76,7 +76,7 @@ class Followings(Generic[P, F]):
         """Have the node stop sending; the place is kept for `unpark`."""
         following, _ = self._followed[topic]
         if following.phase is not Phase.PARKED:
-            following.phase = Phase.PARKED
+            following.phase, following.overlaps = Phase.PARKED, False
             self._retrying.pop(topic, None)
             self._requests.send({"op": "unsubscribe", "topic": topic})
 

@@ -274,10 +274,12 @@ def test_a_move_attaches_there_and_what_was_on_its_way_is_answered_here(side) ->
     side.state.move()
     (again,) = side.sent()
     assert again["op"] == "attach"
+    assert side.state.are_moving
     assert side.state.receive_delivery(delivery_of(2), leaving=True)
     assert not side.state.receive_delivery(delivery_of(3))
     assert side.settled(ack["id"]) == [Settled(ticket, None)]
     side.attached(again["id"])
+    assert not side.state.are_moving
 
 
 def test_what_the_old_node_did_not_answer_is_sent_again_when_it_is_gone(side) -> None:
@@ -286,6 +288,7 @@ def test_what_the_old_node_did_not_answer_is_sent_again_when_it_is_gone(side) ->
     side.state.move()
     assert side.sent() == []
     side.state.leave()
+    assert not side.state.are_moving
     (again,) = side.sent()
     assert side.settled(again["id"], **{"1": "unknown"}) == [Settled(ticket, None)]
 

@@ -412,3 +412,33 @@ def test_a_publish_larger_than_the_queue_goes_alone() -> None:
     assert made.room == 0
     with pytest.raises(QueueFull):
         publish(made)
+
+
+def test_what_the_old_node_brought_stays_when_it_is_gone_before_the_new_one_answers() -> None:
+    made = followed()
+    made.move(1.0)
+    _, ask = sent(made)
+    tell_old(made, message(5), message(6))
+    made.leave()
+    place(made, ask["id"])
+    assert [event.item.position.offset for event in tell(made, *map(message, (5, 6, 7)))] == [7]
+
+
+def test_an_answer_that_came_too_late_for_the_place_is_asked_for_again_without_the_old_node_too() -> None:
+    made = followed()
+    made.move(1.0)
+    _, ask = sent(made)
+    tell_old(made, message(5) | {"epoch": 8})
+    made.leave()
+    assert place(made, ask["id"]) == []
+    assert sent(made)[-1]["since"] == {"epoch": 8, "offset": 5}
+
+
+def test_a_topic_that_is_put_aside_while_the_client_moves_is_not_listened_to() -> None:
+    made = followed()
+    made.move(1.0)
+    made.park(LINES)
+    assert not made.is_moving
+    assert tell_old(made, message(5)) == []
+    made.unpark(LINES)
+    assert sent(made)[-1]["since"] == PLACE
