@@ -203,7 +203,7 @@ def _connection(raw: bytes) -> str:
     except UnicodeDecodeError:
         raise Malformed from None
     if not connection or "/" in connection:
-        raise Malformed(f"Invalid connectionId: {connection[:64]}")
+        raise Malformed(f"Invalid connectionId: '{connection[:64]}'")
     return connection
 
 
