@@ -213,6 +213,36 @@ async def unready(node: Node) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_what_nobody_saw_goes_to_another_node_uncounted(three: list[Node]) -> None:
+    a, _, c = three
+    path = f"{a.url}/v1/projects/default"
+    httpx.put(f"{path}/topics/jobs", headers=a.headers).raise_for_status()
+    body = {"topic": "projects/default/topics/jobs", "kind": "shared", "ackDeadlineSeconds": 600}
+    httpx.put(f"{path}/subscriptions/jobs", headers=a.headers, json=body).raise_for_status()
+    attach = {"op": "attach", "id": 1, "subscription": "default/jobs", "window": 1}
+    async with client(a) as (staying, _), client(c) as (leaving, _):
+        assert (await leaving.ask(attach))["op"] == "attached"
+        staying.send(text({"op": "publish", "id": 2, "topic": "default/jobs", "text": "job"}))
+        assert (await answer_of(staying, "published"))["offset"] == 0
+        (first,) = (await answer_of(leaving, "delivery"))["deliveries"]
+        staying.send(text(attach))
+        await answer_of(staying, "attached")
+        leaving.send(text({"op": "detach", "id": 3, "subscription": "default/jobs"}))
+        await answer_of(leaving, "ok")
+        # On another connection than it came on, as a client does that has moved.
+        staying.send(text({"op": "release", "id": 4, "subscription": "default/jobs", "acks": [first["ack"]]}))
+        (again,) = (await answer_of(staying, "delivery"))["deliveries"]
+        assert (first["attempt"], again["attempt"]) == (1, 1)
+
+
+async def answer_of(opened: Raw, op: str) -> dict[str, Any]:
+    """Read on until a frame of this kind comes; news of the cluster and answers may come before it."""
+    async with asyncio.timeout(SLACK_SECONDS):
+        while (frame := await opened.receive())["op"] != op:
+            assert frame["op"] != "error", frame
+        return dict(frame)
+
+
 async def test_a_second_signal_ends_it_at_once(three: list[Node]) -> None:
     c = three[2]
     closed_at: list[tuple[float, int | None]] = []
