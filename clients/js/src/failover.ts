@@ -149,8 +149,7 @@ export class Failover {
   next(now: number): Attempt | undefined {
     const server = this.#choose(now, undefined);
     if (server === undefined) return undefined;
-    const told = this.#told.get(server) ?? 0;
-    this.#told.delete(server);
+    const told = this.#told.get(server) ?? now;
     const part = this.draw();
     this.#attempts += 1;
     if (told > now) return { server, at: told + part * TOLD_SPREAD_MS };

@@ -148,6 +148,12 @@ class Connector(Generic[P, F]):
             self._protocol.probe(self.now())
             self.wake()
 
+    async def show_token(self) -> None:
+        """Show a fresh token on the connection, where there is one."""
+        token = await self._credentials.token()
+        if token and self._link is not None:
+            self._present(token)
+
     def pause_reading(self) -> None:
         self._paused = True
         for link in self._links():
@@ -245,14 +251,12 @@ class Connector(Generic[P, F]):
 
     async def _attempt(self, open: Callable[[str], Awaitable[Link]]) -> Link | None:
         """Wait for the next attempt and make it: None where it came to nothing."""
-        self._hurry.clear()
-        attempt = self._failover.next(self.now())
+        while (attempt := self._failover.next(self.now())) is not None:
+            if not await self._is_hurried(attempt.at):
+                break
         if attempt is None:
             self._give_up(Refused("Every server refused this client."))
             return None
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(attempt.at):
-                await self._hurry.wait()
         dialing = Dialing(
             open=open,
             another=lambda server: None if self.error else self._failover.another(self.now(), besides=server),
@@ -260,6 +264,14 @@ class Connector(Generic[P, F]):
             patience_s=self._schedule.second_dial_s,
         )
         return await dialing.attempt(attempt.server)
+
+    async def _is_hurried(self, until: float) -> bool:
+        """Wait; tell whether the network came back meanwhile, so that the time is to be asked for again."""
+        self._hurry.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                return await self._hurry.wait()
+        return False
 
     async def _stay(self, link: Link) -> Link | None:
         """Use the connection until it ends, or until another takes over; return that one."""

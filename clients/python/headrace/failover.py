@@ -59,6 +59,15 @@ class Schedule:
         """From the break to the next attempt at most, while a server can be reached."""
         return self.cap_s + self.half_open_s + 2 * self.connect_timeout_s
 
+    def delay_s(self, attempt: int, first_s: float, draw: float) -> float:
+        """Return how long to wait before attempt 1, 2, ... in a row, for a random `draw` from 0 to below 1.
+
+        `first_s` is what the first one is spread over.
+        """
+        if attempt == 1:
+            return draw * first_s
+        return draw * min(self.cap_s, self.base_s * 2.0 ** min(attempt - 2, MAX_DOUBLINGS))
+
     def fits(self, retention_s: float) -> bool:
         """Whether a log that keeps messages this long outlasts an absence twice over."""
         return self.longest_absence_s <= retention_s / 2
@@ -162,16 +171,11 @@ class Failover:
         server = self._choose(now, besides="")
         if server is None:
             return None
-        told, delay_s = self._told.pop(server, 0.0), self._draw()
+        told, draw = self._told.get(server, now), self._draw()
         self._attempts += 1
         if told > now:
-            return Attempt(server, told + delay_s * TOLD_SPREAD_S)
-        return Attempt(server, now + delay_s * self._range_s(self._attempts))
-
-    def _range_s(self, attempt: int) -> float:
-        if attempt == 1:
-            return self._first_s
-        return min(self._schedule.cap_s, self._schedule.base_s * 2.0 ** min(attempt - 2, MAX_DOUBLINGS))
+            return Attempt(server, told + draw * TOLD_SPREAD_S)
+        return Attempt(server, now + self._schedule.delay_s(self._attempts, self._first_s, draw))
 
     def another(self, now: float, *, besides: str) -> str | None:
         """Return a server to dial beside the one that has not answered, None where there is none."""

@@ -303,6 +303,7 @@ async def test_a_time_to_come_back_is_kept(node, until) -> None:
     async with Client(node.url) as client:
         await until(lambda: client.state.reason == "HTTP 503")
         node.refuse_status = None
+        client.network_up()
         with pytest.raises(headrace.ConnectionFailed):
             await client.connected(timeout=0.1)
         assert len(node.headers) == 1
