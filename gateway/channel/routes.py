@@ -15,12 +15,11 @@ from broker.errors import HeadraceError, InvalidRequest, Unavailable
 from gateway.asgi import HeaderList, Receive, Scope, Send, headers_of, query_of
 from gateway.channel import wire
 from gateway.channel.answers import JSON, TEXT, answer, refuse
-from gateway.channel.errors import InvalidToken, Told, told
+from gateway.channel.errors import Told, told
 from gateway.channel.polls import Poll, Polls
 from gateway.channel.services import Services
 from gateway.channel.tokens import Grant
 from gateway.channel.wire import Label
-from gateway.streams import EXTENSION, StreamHost
 
 UNNAMED = Label("poll")
 """The connection of polls that name none."""
@@ -185,16 +184,3 @@ async def hold(polls: Polls, request: Request, held: Awaitable[Poll], write: Cal
         gone.cancel()
         polling.cancel()
         await asyncio.gather(gone, polling, return_exceptions=True)
-
-
-def token_of(query: Query) -> str:
-    """Return the token that a page shows, or raise `InvalidToken`."""
-    token = query.get("channel")
-    if not token:
-        raise InvalidToken
-    return token
-
-
-def host_of(scope: Scope) -> StreamHost:
-    host: StreamHost = scope["extensions"][EXTENSION]
-    return host

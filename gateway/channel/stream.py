@@ -11,6 +11,7 @@ from broker.errors import HeadraceError
 from broker.store.channels import ChannelMessage, Opened
 from gateway.asgi import HeaderList
 from gateway.channel import wire
+from gateway.channel.answers import NO_CACHE
 from gateway.channel.errors import TokenTimedOut, told
 from gateway.channel.lines import Line, Lines
 from gateway.channel.routes import Request
@@ -23,7 +24,6 @@ COMMENT_SECONDS = 15.0
 
 HEADERS: HeaderList = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
     # nginx would otherwise collect events until its buffer is full.
     (b"x-accel-buffering", b"no"),
 ]
@@ -54,7 +54,7 @@ class ChannelStream:
             return False
         label = wire.Label(name, opened.number)
         first = wire.event(wire.opened(label, opened.cursor, expires_s=self._grant.expires_s))
-        self._connection = host.start([*HEADERS, *headers], self._framed(first))
+        self._connection = host.start([NO_CACHE, *HEADERS, *headers], self._framed(first))
         self._services.metrics.connection_opened(FACE)
         self._line = self._lines.attach(self._grant.client_id, name, self, opened)
         loop = asyncio.get_running_loop()
@@ -139,7 +139,7 @@ class Stream:
             return
         except HeadraceError as error:
             self._services.metrics.refused(error.code)
-            await request.answer(wire.event(wire.error(told(error))), *HEADERS[::2])
+            await request.answer(wire.event(wire.error(told(error))), *HEADERS)
 
     async def _follow(self, request: Request) -> None:
         services, scope = self._services, request.scope

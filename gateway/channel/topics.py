@@ -28,6 +28,9 @@ MAX_MESSAGE_BYTES = 32_767
 MAX_WAITING_BYTES = 256 * 1024
 """Of one topic's messages on their way into one queue; above it they stay in the topic's log."""
 
+ENTRY_BYTES = 64
+"""What a message counts besides its payload."""
+
 BATCH = 100
 
 FIRST_AGAIN_SECONDS = 1.0
@@ -86,7 +89,7 @@ class Binding:
         unpacker.feed(data)
         for epoch, offset, payload in unpacker:
             self.waiting.append((Position(epoch, offset), payload))
-            self._bytes += len(payload or b"")
+            self._bytes += _size(payload)
         self.has_work.set()
 
     def topic_ended(self, topic: TopicName) -> None:
@@ -100,7 +103,7 @@ class Binding:
 
     def take(self) -> list[Brought]:
         taken = [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
-        self._bytes -= sum(len(payload or b"") for _, payload in taken)
+        self._bytes -= sum(_size(payload) for _, payload in taken)
         return taken
 
 
@@ -209,6 +212,10 @@ class Bindings:
             return False
         binding.before = last
         return True
+
+
+def _size(payload: bytes | None) -> int:
+    return ENTRY_BYTES + len(payload or b"")
 
 
 def _is_before(position: Position, other: Position) -> bool:

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
 from channel_site import Site, Sites
 from http_node import eventually
 
-from broker.errors import HeadraceError
+from broker.errors import HeadraceError, Unavailable
 from broker.positions import Position
-from broker.store.channels import ChannelMessage
+from broker.store.channels import ChannelMessage, ChannelPage, ChannelStore
 from gateway.channel.errors import Replaced
 from gateway.channel.lines import Line, Lines
 from gateway.channel.settings import Channel
@@ -136,3 +138,21 @@ async def test_a_line_that_redis_has_forgotten_is_opened_again(site: Site) -> No
     await lines_of(site).renew()
     await site.send("x")
     await eventually(lambda: outlet.got == [b"x"])
+
+
+async def test_a_read_that_fails_is_made_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    outlet, failures = Outlet(), [Unavailable(), ValueError("a bug")]
+    line = await attach(site, outlet)
+    store = lines_of(site)._services.store
+    read = store.read
+
+    async def failing(*args: Any, **options: Any) -> ChannelPage | None:
+        if failures:
+            raise failures.pop(0)
+        return await read(*args, **options)
+
+    monkeypatch.setattr(ChannelStore, "read", lambda self, *args, **options: failing(*args, **options))
+    await site.send("one")
+    await eventually(lambda: not failures)
+    line.wake()
+    await eventually(lambda: outlet.got == [b"one"])
