@@ -49,7 +49,7 @@ def test_every_path_of_the_node_is_reserved() -> None:
     sockets = {realtime.PATH, channel_socket.PATH, *rpc.PATHS}
     sources = [source.read_text() for source in (Path(__file__).parents[3] / "gateway").rglob("*.py")]
     routed = {path for text in sources for path in re.findall(r'\.(?:get|post|put|delete)\("(/\w[^"]*)"', text)}
-    firsts = {path.split("/")[1] for path in (*pages, *routed, *openapi.paths(), *sockets)} - {""}
+    firsts = {path.split("/")[1] for path in (*pages, *routed, *openapi.paths(), *sockets)} - {"", "{stage}"}
     assert {"healthz", "docs", "assets", "v1", "_ah", "nodes"} <= firsts
     assert firsts <= set(RESERVED)
 
