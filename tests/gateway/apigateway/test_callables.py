@@ -146,6 +146,12 @@ async def test_one_that_goes_on_keeps_its_thread_and_counts(callables: Callables
     assert await called(callables, synchronous) == [{"a": 1}, "R1"]
 
 
+@pytest.mark.parametrize("handler", [asynchronous, synchronous])
+async def test_calls_that_are_over_leave_room_for_others(callables: Callables, handler: Handler) -> None:
+    for _ in range(10):
+        assert await called(callables, handler) == [{"a": 1}, "R1"]
+
+
 async def test_one_that_never_began_does_not_begin_after_its_time(callables: Callables) -> None:
     end, began = threading.Event(), []
     taken = [asyncio.create_task(called(callables, lambda event, context: end.wait())) for _ in range(2)]
