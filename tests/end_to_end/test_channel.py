@@ -17,6 +17,7 @@ from receiver import Receiver, receiving
 from websockets.asyncio.client import ClientConnection, connect
 
 from headrace import channel
+from headrace.channel import apiproxy_errors
 
 PATIENCE_SECONDS = 30.0
 LEASE_SECONDS = 2
@@ -133,3 +134,22 @@ async def test_a_page_of_2012_polls_and_is_told_why_it_may_not(two: tuple[Node, 
         await asyncio.sleep(0.3)
         assert await asyncio.to_thread(second.terminate) == 0, "a held poll does not hold up the node's end"
         assert (await held).status_code == 200
+
+
+async def test_a_page_outlives_the_engine() -> None:
+    with nodes.node() as node:
+        channel.configure(node.url, node.token)
+        token = await asyncio.to_thread(channel.create_channel, "player")
+        async with page(node, token) as socket:
+            await frame(socket)
+            await asyncio.to_thread(channel.send_message, "player", "before")
+            assert (await frame(socket))["data"] == "before"
+            node.kill_engine()
+            await asyncio.to_thread(node.await_ready)
+            for _ in range(100):
+                try:
+                    await asyncio.to_thread(channel.send_message, "player", "after")
+                    break
+                except apiproxy_errors.Error:
+                    await asyncio.sleep(0.2)
+            assert (await frame(socket))["data"] == "after"
