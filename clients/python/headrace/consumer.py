@@ -1,12 +1,12 @@
 """What one durable subscription brings to the application: a bounded queue, and deliveries that want to be settled."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from headrace.arrivals import Arrivals
 from headrace.consuming import Verb
 from headrace.errors import HeadraceError
 from headrace.messages import Attached, Lease, Message
@@ -63,11 +63,7 @@ class Consumer:
         self.subscription = subscription
         self.window = window
         self._owner = owner
-        self._queue: deque[Lease] = deque()
-        self._attached: asyncio.Future[Attached] = asyncio.get_running_loop().create_future()
-        self._waiter: asyncio.Future[None] | None = None
-        self._error: HeadraceError | None = None
-        self._over = False
+        self._arrivals: Arrivals[Attached, Lease] = Arrivals(closed="The consumer was closed.")
 
     def __repr__(self) -> str:
         return f"<Consumer of {self.subscription!r}>"
@@ -75,12 +71,11 @@ class Consumer:
     @property
     def queued(self) -> int:
         """Deliveries that wait to be iterated."""
-        return len(self._queue)
+        return len(self._arrivals.items)
 
     async def attached(self, *, timeout: float = 30.0) -> Attached:
         """Wait until the server delivers. Raises its refusal, or `TimeoutError` after `timeout` seconds."""
-        async with asyncio.timeout(timeout):
-            return await asyncio.shield(self._attached)
+        return await self._arrivals.answer(timeout=timeout)
 
     async def __aenter__(self) -> Self:
         await self.attached()
@@ -97,18 +92,11 @@ class Consumer:
 
     async def wait(self) -> bool:
         """Return True once something is queued, False when it was closed; raises what else ended it."""
-        while not self._queue:
-            if self._error is not None:
-                raise self._error
-            if self._over:
-                return False
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return True
+        return await self._arrivals.wait()
 
     def take(self) -> Delivery:
         """Take the next queued delivery. Raises `IndexError` when nothing is queued."""
-        lease = self._queue.popleft()
+        lease = self._arrivals.items.popleft()
         return Delivery(lease.message, lease.attempt, self.subscription, lease.ack, self._owner)
 
     async def close(self) -> None:
@@ -116,10 +104,10 @@ class Consumer:
 
         What is queued is given back at once, and counts as never delivered; what was taken can still be settled.
         """
-        if not self._over:
+        if not self._arrivals.over:
             settle = self._owner.settle
-            back = [settle("release", self.subscription, lease.ack, None) for lease in self._queue]
-            self._queue.clear()
+            back = [settle("release", self.subscription, lease.ack, None) for lease in self._arrivals.items]
+            self._arrivals.items.clear()
             self._owner.consumer_closed(self)
             for future in back:
                 future.add_done_callback(_ignore)
@@ -127,30 +115,18 @@ class Consumer:
 
     def start(self, attached: Attached) -> None:
         """The server delivers, for the first time or after a reconnect (called by the client)."""
-        if not self._attached.done():
-            self._attached.set_result(attached)
+        self._arrivals.answered(attached)
 
     def push(self, leases: Sequence[Lease]) -> None:
         """Queue deliveries (called by the client)."""
-        self._queue.extend(leases)
+        self._arrivals.push(*leases)
         # Each reconnect brings another window. The oldest are let go: they come again when their leases end.
-        while len(self._queue) > 2 * self.window:
-            self._queue.popleft()
-        self._wake()
+        while len(self._arrivals.items) > 2 * self.window:
+            self._arrivals.items.popleft()
 
     def end(self, error: HeadraceError | None) -> None:
         """Nothing more will come (called by the client); what is queued can still be iterated."""
-        if self._over:
-            return
-        self._over, self._error = True, error
-        if not self._attached.done():
-            self._attached.set_exception(error or HeadraceError("The consumer was closed."))
-            self._attached.exception()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._arrivals.end(error)
 
 
 def _ignore(future: asyncio.Future[None]) -> None:

@@ -1,12 +1,11 @@
 """What one topic brings to the application: a bounded queue between the socket and the one who iterates."""
 
-import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from headrace.arrivals import Arrivals
 from headrace.errors import HeadraceError
 from headrace.messages import Gap, Message, Started
 from headrace.positions import Position, Since
@@ -52,13 +51,11 @@ class Subscription:
         self._owner = owner
         self._on_gap = on_gap or _log_gap
         self._on_started = on_started
-        self._queue: deque[tuple[Item | Started, Position | None]] = deque()
+        self._arrivals: Arrivals[Started, tuple[Item | Started, Position | None]] = Arrivals(
+            closed="The subscription was closed."
+        )
         self._bytes = 0
         self._position: Position | None = None
-        self._started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-        self._waiter: asyncio.Future[None] | None = None
-        self._error: HeadraceError | None = None
-        self._over = False
         self._full = False
 
     def __repr__(self) -> str:
@@ -75,15 +72,14 @@ class Subscription:
     @property
     def queued(self) -> int:
         """Items that wait to be iterated."""
-        return len(self._queue)
+        return len(self._arrivals.items)
 
     async def started(self, *, timeout: float = 30.0) -> Started:
         """Wait until the server has placed the subscription: every later publish will be seen.
 
         Raises the server's refusal, or `TimeoutError` after `timeout` seconds.
         """
-        async with asyncio.timeout(timeout):
-            return await asyncio.shield(self._started)
+        return await self._arrivals.answer(timeout=timeout)
 
     async def __aenter__(self) -> Self:
         await self.started()
@@ -104,7 +100,7 @@ class Subscription:
     async def events(self) -> AsyncIterator[Item]:
         """Iterate messages and gaps, in stream order."""
         while True:
-            while self._queue:
+            while self._arrivals.items:
                 item = self.take_any()
                 if isinstance(item, Started):
                     self.tell_started(item)
@@ -121,24 +117,17 @@ class Subscription:
 
     def take_any(self) -> Item | Started:
         """As `take`, with the placements between them, where somebody wants to be told of those (`tell_started`)."""
-        item, self._position = self._queue.popleft()
+        item, self._position = self._arrivals.items.popleft()
         if isinstance(item, Message):
             self._bytes -= len(item.data)
-        if self._full and 2 * len(self._queue) <= MAX_QUEUED and 2 * self._bytes <= MAX_QUEUED_BYTES:
+        if self._full and 2 * len(self._arrivals.items) <= MAX_QUEUED and 2 * self._bytes <= MAX_QUEUED_BYTES:
             self._full = False
             self._owner.subscription_drained(self)
         return item
 
     async def wait(self) -> bool:
         """Return True once something is queued, False when it was closed; raises what else ended it."""
-        while not self._queue:
-            if self._error is not None:
-                raise self._error
-            if self._over:
-                return False
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return True
+        return await self._arrivals.wait()
 
     def on_gap(self, gap: Gap) -> None:
         """Hand a gap to the application, as iterating messages does."""
@@ -151,45 +140,32 @@ class Subscription:
 
     async def close(self) -> None:
         """Follow no longer; what is queued is dropped. Idempotent."""
-        if not self._over:
+        if not self._arrivals.over:
             self._owner.subscription_closed(self)
-        self._queue.clear()
+        self._arrivals.items.clear()
         self.end(None)
 
     def start(self, started: Started, resume: Since) -> None:
         """The server's answer came, the first or that after a reconnect (called by the client)."""
         if self._on_started is not None:
-            self._queue.append((started, resume if isinstance(resume, Position) else None))
-            self._wake()
-        if not self._started.done():
-            self._started.set_result(started)
-        if self._position is None and not self._queue:
+            self._arrivals.push((started, resume if isinstance(resume, Position) else None))
+        self._arrivals.answered(started)
+        if self._position is None and not self._arrivals.items:
             self._position = started.after
 
     def push(self, item: Item, resume: Since) -> bool:
         """Queue an item (called by the client); tell whether the queue has just become full."""
-        self._queue.append((item, resume if isinstance(resume, Position) else None))
+        self._arrivals.push((item, resume if isinstance(resume, Position) else None))
         if isinstance(item, Message):
             self._bytes += len(item.data)
-        self._wake()
-        if self._full or (len(self._queue) < MAX_QUEUED and self._bytes < MAX_QUEUED_BYTES):
+        if self._full or (len(self._arrivals.items) < MAX_QUEUED and self._bytes < MAX_QUEUED_BYTES):
             return False
         self._full = True
         return True
 
     def end(self, error: HeadraceError | None) -> None:
         """Nothing more will come (called by the client); what is queued can still be iterated."""
-        if self._over:
-            return
-        self._over, self._error = True, error
-        if not self._started.done():
-            self._started.set_exception(error or HeadraceError("The subscription was closed."))
-            self._started.exception()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._arrivals.end(error)
 
 
 def _log_gap(gap: Gap) -> None:
