@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from broker.errors import HeadraceError
 from broker.positions import Position
-from broker.store.channels import SHARES, ChannelEvent, ChannelStore
+from broker.store.channels import LOOKED_AT_ONCE, SHARES, ChannelEvent, ChannelStore
 from gateway.channel.attached import Attached
 from gateway.channel.ports import Notifier, Presence, PresenceKind
 
@@ -23,6 +23,9 @@ LOOKS = 4
 """In the time after which a client counts as gone: so much later it may be noticed."""
 
 MAX_LOOK_SECONDS = 1.0
+
+LOOKED_AFTER_AT_ONCE = 20
+"""Clients of one share."""
 
 TELL_SECONDS = 50.0
 """For telling one event: less than the claim on it lasts (`CLAIM_MS` of `_channel.lua`)."""
@@ -103,8 +106,19 @@ class Presences:
 
     async def look(self, share: int) -> None:
         """Look after the clients of one share that are due."""
-        score, clients = await self._store.due(share)
-        for client in clients:
+        more = True
+        while more:
+            score, clients = await self._store.due(share)
+            for at in range(0, len(clients), LOOKED_AFTER_AT_ONCE):
+                some = clients[at : at + LOOKED_AFTER_AT_ONCE]
+                await asyncio.gather(*(self._look_at(client, score) for client in some))
+            more = len(clients) >= LOOKED_AT_ONCE
+
+    async def _look_at(self, client: bytes, score: int) -> None:
+        """One that cannot be looked at, since its primary is away, comes up again."""
+        try:
             again_ms, events = await self._store.settle(client)
             self.tell(client, events)
             await self._store.looked(client, score=score, again_ms=again_ms)
+        except HeadraceError as error:
+            log.debug("a client's presence is looked after later: %s", error)

@@ -8,7 +8,7 @@ from channel_site import Told
 from http_node import eventually
 
 from broker.errors import Unavailable
-from broker.store.channels import SHARES, ChannelRules, ChannelStore
+from broker.store.channels import LOOKED_AT_ONCE, SHARES, ChannelRules, ChannelStore
 from cluster.topology import Topology
 from gateway.channel.attached import Attached
 from gateway.channel.ports import Presence
@@ -155,3 +155,21 @@ async def test_redis_that_is_away_ends_nothing(attached: Attached) -> None:
     await asyncio.sleep(0.03)
     assert not task.done()
     task.cancel()
+
+
+async def test_any_number_of_clients_is_looked_after_in_one_go(store: ChannelStore) -> None:
+    told = Told()
+    found = presences(store, told)
+    clients = [b"player %d" % number for number in range(SHARES * LOOKED_AT_ONCE + 300)]
+
+    async def come(client: bytes) -> None:
+        await store.watch(client, within_ms=0)
+        opened = await store.open(client, "a", number=None, node="n1", alive_ms=0, cursor=None)
+        assert opened is not None
+        await store.told(client, opened.events)
+
+    await asyncio.gather(*map(come, clients))
+    await asyncio.sleep(0.01)
+    await looked(found)
+    await eventually(lambda: len(told.events) == len(clients))
+    assert {event.client_id for event in told.events} == set(clients)
