@@ -100,6 +100,7 @@ def test_every_option_can_be_set_in_each_of_the_three_ways(tmp_path: Path) -> No
         "channel.profile": "strict",
         "channel.second": "mirrors",
         "channel.presence_retry": "true",
+        "channel.presence_url": "https://a",
         "channel.client_id_bytes": "100",
         "apigateway.open": "true",
         "apigateway.region": "eu-west-1",
