@@ -67,10 +67,19 @@ def test_two_lives_of_another_node_are_one() -> None:
     assert told(members(node("b", weight=5), node("b", weight=5)), own=node("a")).servers[1] == Server("http://b", 5)
 
 
+def test_two_nodes_of_one_name_are_two_all_the_same() -> None:
+    twins = members(node("b"), node("b", url="http://other"))
+    assert urls(told(twins, own=node("a"))) == ["http://a", "http://b", "http://other"]
+
+
+def test_a_share_of_less_than_nothing_is_a_last_resort() -> None:
+    assert told(members(node("b", weight=-5)), own=node("a")).servers[1].weight == 0
+
+
 def test_nodes_behind_one_url_have_their_shares_together() -> None:
     shared = [node(name, url="http://all", weight=400) for name in "bcd"]
-    assert told(members(*shared), own=node("a")).servers[0] == Server("http://all", MAX_WEIGHT)
-    assert told(members(*shared[:2]), own=node("a")).servers[0] == Server("http://all", 800)
+    assert told(members(*shared), own=node("a")).servers[1] == Server("http://all", MAX_WEIGHT)
+    assert told(members(*shared[:2]), own=node("a")).servers[1] == Server("http://all", 800)
 
 
 def test_a_large_cluster_is_told_in_parts_that_differ() -> None:
@@ -91,10 +100,10 @@ def test_the_spread_is_what_the_others_need(load: int, accepts: list[int], neede
 
 
 def test_a_last_resort_counts_only_when_there_is_no_other() -> None:
-    own, spare = node("a", load=2000), node("b", weight=0)
-    assert spread_ms(own, [spare, node("c")]) == 2000
-    assert spread_ms(own, [spare]) == 2000
-    assert spread_ms(own, [spare, node("c", accepts=2000)]) == 1000
+    own, spare = node("a", load=3000), node("b", weight=0)
+    assert spread_ms(own, [spare, node("c")]) == 3000
+    assert spread_ms(own, [spare]) == 3000
+    assert spread_ms(own, [spare, node("c", accepts=2000)]) == 1500
 
 
 def test_a_node_alone_takes_its_own_clients_back() -> None:
@@ -103,7 +112,8 @@ def test_a_node_alone_takes_its_own_clients_back() -> None:
 
 
 def test_without_rates_the_spread_is_the_usual_one() -> None:
-    assert spread_ms(node("a", load=9000), [node("b", accepts=0)]) == ALONE_SPREAD_MS
+    for nonsense in (0, -5):
+        assert spread_ms(node("a", load=9000), [node("b", accepts=nonsense)]) == ALONE_SPREAD_MS
 
 
 def test_the_spread_leaves_out_who_takes_nobody() -> None:
