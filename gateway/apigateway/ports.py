@@ -121,7 +121,7 @@ class Connections(Protocol):
 
     All raise `Malformed` (no id of ours can look like this), `Gone`, and `Unavailable` where the owner was not reached:
     it is not known then what became of the call, and it may be repeated. A connection of another stage than `within`
-    is `Gone` to the caller, whose policy was asked for that stage only; None: any stage.
+    is `Forbidden` to the caller, whose policy was asked for that stage only; None: any stage.
     """
 
     async def post(

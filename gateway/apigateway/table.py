@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from broker.errors import Forbidden
 from broker.names import TopicName
 from gateway.apigateway.criteria import Criteria
 from gateway.apigateway.errors import BufferFull, Gone
@@ -67,14 +68,16 @@ class Table:
         return removed
 
     def find(self, connection: str, within: Stage | None = None) -> LocalConnection:
-        """Raises `Gone`, also for a connection of another stage."""
+        """Raises `Gone`, and `Forbidden` for a connection of another stage (contracts/apigateway 3)."""
         found = self._connections.get(connection)
-        if found is None or not (within is None or within == Stage(found.facts.api, found.facts.stage)):
+        if found is None:
             raise Gone
+        if within not in (None, Stage(found.facts.api, found.facts.stage)):
+            raise Forbidden("The connection belongs to another stage.")
         return found
 
     def post(self, connection: str, data: bytes, *, invocation: str | None, within: Stage | None = None) -> None:
-        """Write one message, unless this invocation was written before. Raises `Gone`, `BufferFull`."""
+        """Write one message, unless this invocation was written before. Raises `Gone`, `Forbidden`, `BufferFull`."""
         found = self.find(connection, within)
         if invocation is not None and (connection, invocation) in self._written:
             return

@@ -16,6 +16,7 @@ from botocore.config import Config as BotoConfig
 from botocore.credentials import Credentials as BotoCredentials
 from http_node import Node, Served, serving
 
+from broker.errors import Forbidden
 from gateway.apigateway import routes
 from gateway.apigateway.definitions import Api, Credential, Stage
 from gateway.apigateway.errors import Gone
@@ -107,8 +108,10 @@ class Listed:
             raise self.refusals.pop(0)
         place_of(connection)
         found = self.present.get(connection)
-        if found is None or (within is not None and within != Within(found.api, found.stage)):
+        if found is None:
             raise Gone
+        if within not in (None, Within(found.api, found.stage)):
+            raise Forbidden
         return found
 
 

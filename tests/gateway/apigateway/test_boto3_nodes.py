@@ -155,10 +155,15 @@ async def test_ids_of_nobody(both: list[nodes.Node], client: Any) -> None:
     assert raised.value.response["Error"]["Code"] == "BadRequestException"
 
 
-async def test_a_connection_of_another_stage_is_gone(both: list[nodes.Node], client: Any) -> None:
+async def test_a_connection_of_another_stage_is_forbidden(both: list[nodes.Node], client: Any) -> None:
     async with opened(both[0], "/test") as (_, connection):
-        with pytest.raises(client.exceptions.GoneException):
-            await apart(client.post_to_connection, ConnectionId=connection, Data=b"x")
+        for call, data in (
+            (client.post_to_connection, {"Data": b"x"}),
+            (client.get_connection, {}),
+            (client.delete_connection, {}),
+        ):
+            with pytest.raises(client.exceptions.ForbiddenException):
+                await apart(call, ConnectionId=connection, **data)
         for path in ("/test", "", "/a/b"):
             await apart(boto(both[1].url + path).get_connection, ConnectionId=connection)
 

@@ -9,7 +9,7 @@ import pytest
 import servers
 from attached import LEASE_SECONDS, Office, eventually
 
-from broker.errors import Unavailable
+from broker.errors import Forbidden, Unavailable
 from gateway.apigateway import connections as module
 from gateway.apigateway.errors import BufferFull, Gone, Malformed
 from gateway.apigateway.identifiers import SERIAL_BYTES, connection_id, tag_of
@@ -112,17 +112,17 @@ async def test_a_delete_closes_as_aws_does_or_as_it_is_told(two: Two) -> None:
         assert special.closed == (4001, "moved")
 
 
-async def test_a_connection_of_another_stage_is_gone_to_who_may_reach_only_his(two: Two) -> None:
+async def test_a_connection_of_another_stage_is_forbidden_to_who_may_reach_only_his(two: Two) -> None:
     a, _b = two
     socket = a.attach()
     for through in two:
         await through.connections.post(socket.facts.id, b"x", within=CHAT)
         for within in (Stage("game", "prod"), Stage("chat", "dev")):
-            with pytest.raises(Gone):
+            with pytest.raises(Forbidden):
                 await through.connections.post(socket.facts.id, b"y", within=within)
-            with pytest.raises(Gone):
+            with pytest.raises(Forbidden):
                 await through.connections.describe(socket.facts.id, within=within)
-            with pytest.raises(Gone):
+            with pytest.raises(Forbidden):
                 await through.connections.delete(socket.facts.id, within=within)
     assert socket.sent == [b"x", b"x"]
     assert socket.closed is None

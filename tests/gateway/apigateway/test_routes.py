@@ -252,7 +252,7 @@ async def test_a_key_of_one_stage_does_not_reach_the_connections_of_another() ->
     async with other(given) as gaming:
         refused(await gaming.call("POST"), 403, "ForbiddenException")
         refused(await gaming.call("POST", f"/@connections/{QUOTED}"), 403, "ForbiddenException")
-        refused(await gaming.call("POST", f"/play/@connections/{QUOTED}"), 410, "GoneException")
+        refused(await gaming.call("POST", f"/play/@connections/{QUOTED}"), 403, "ForbiddenException")
 
 
 async def test_an_open_api_asks_for_no_signature_but_keeps_foreign_pages_out() -> None:

@@ -6,6 +6,7 @@ from attached import FakeSocket, PlainFraming, facts_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.errors import Forbidden
 from gateway.apigateway.criteria import Criteria
 from gateway.apigateway.errors import BufferFull, Gone
 from gateway.apigateway.identifiers import connection_id, place_of, serial_of, tag_of
@@ -27,8 +28,10 @@ def test_a_connection_is_found_until_it_is_removed() -> None:
     assert table.find(IDS[0]) is socket
     assert table.find(IDS[0], Stage("chat", "prod")) is socket
     for within in (Stage("chat", "dev"), Stage("game", "prod")):
-        with pytest.raises(Gone):
+        with pytest.raises(Forbidden):
             table.find(IDS[0], within)
+        with pytest.raises(Gone):
+            table.find(IDS[1], within)
     assert table.remove(IDS[0]) is socket
     assert table.remove(IDS[0]) is None
     with pytest.raises(Gone):
