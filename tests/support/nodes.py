@@ -95,6 +95,20 @@ class Node:
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"the node did not become ready:\n{self.log[-4000:]}")
 
+    def listed(self) -> dict[str, str]:
+        """Return the cluster as this node sees it: ids, each with the name; its own first."""
+        answer = httpx.get(f"{self.url}/nodes", headers=self.headers, timeout=5, verify=self.tls or True)
+        shown = sorted(answer.json()["nodes"], key=lambda node: not node["this"])
+        return {node["id"]: node["name"] for node in shown}
+
+    def await_peer(self, other: "Node", *, seconds: float = START_SECONDS) -> None:
+        """Wait until this node knows of the other as it is now: only then has it somewhere to send its clients."""
+        wanted = next(iter(other.listed()))
+        deadline = time.monotonic() + seconds
+        while wanted not in self.listed():
+            assert time.monotonic() < deadline, f"{wanted} is not known: {self.listed()}"
+            time.sleep(POLL_SECONDS)
+
     def kill(self) -> None:
         """kill -9, as a machine that loses its power would."""
         assert self._child is not None

@@ -108,6 +108,7 @@ async def test_a_page_outlives_a_kill_and_a_drain(site, running) -> None:
         assert await page.evaluate("client.state.server") == b.url
 
         a.restart()
+        b.await_peer(a)
         breaks = await page.evaluate("states.filter((state) => !state.connected).length")
         b.start_terminating()
         await page.evaluate(f"publish({2 * COUNT}, {3 * COUNT})")

@@ -30,7 +30,10 @@ def running() -> Iterator[Two]:
 
 @pytest.fixture
 def two(running: Two) -> Iterator[Two]:
-    """Both nodes, up; whatever the test did to them is undone."""
+    """Both nodes, up, each known to the other; whatever the test did to them is undone."""
+    a, b = running
+    a.await_peer(b)
+    b.await_peer(a)
     yield running
     for node in running:
         node.resume()
@@ -167,9 +170,10 @@ async def test_both_nodes_rolled_over_in_turn_under_load(two, topic) -> None:
     async with client_of(a, b) as writer, client_of(b, a) as reading:
         async with writing(writer, topic) as published:
             reader = Reader(reading, topic)
-            for node in (a, b):
+            for node, other in ((a, b), (b, a)):
                 assert await asyncio.to_thread(node.terminate) == 0
                 await asyncio.to_thread(node.restart)
+                await asyncio.to_thread(other.await_peer, node)
                 await reader.read(len(published) + 200)
         await asyncio.gather(*published)
         assert await reader.read(len(published)) == numbers(len(published))
