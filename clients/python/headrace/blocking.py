@@ -88,6 +88,15 @@ class Client:
     def state(self) -> State:
         return self._client.state
 
+    @property
+    def inner(self) -> asynchronous.Client:
+        """The client that works in the thread; use it there only (`run`)."""
+        return self._client
+
+    @property
+    def subjects_in(self) -> str:
+        return self._client.subjects_in
+
     def open(self) -> Self:
         """Start the thread and begin to connect. Called by `with`."""
         if self._thread is None:
@@ -122,6 +131,7 @@ class Client:
     flush = _waited(asynchronous.Client.flush)
     publish = _waited(asynchronous.Client.publish)
     retry = _waited(asynchronous.Client.retry)
+    show_token = _waited(asynchronous.Client.show_token)
 
     def subscribe(
         self,

@@ -119,6 +119,11 @@ class Client:
         """Whether there is a connection, to which server, and why not."""
         return self._connector.state
 
+    @property
+    def subjects_in(self) -> str:
+        """The project that the cluster keeps MigratoryData's subjects in, once connected; "" for none."""
+        return self._protocol.welcome.subjects_in
+
     async def open(self) -> Self:
         """Begin to connect, in the background. Called by `async with`."""
         self._connector.start()
@@ -159,6 +164,14 @@ class Client:
     def network_up(self) -> None:
         """Tell the client that the machine has a network again, where the application knows: it tries at once."""
         self._connector.network_up()
+
+    async def ended(self) -> None:
+        """Wait until the client is over, and raise what ended it: `ClientClosed`, or the servers' refusal."""
+        await self._connector.ended()
+
+    async def show_token(self) -> None:
+        """Show the token again, asked for anew where a function makes it: its rights hold from then on."""
+        await self._connector.show_token()
 
     async def flush(self, *, timeout: float = PUBLISH_TIMEOUT_S) -> None:
         """Wait until every publish and every ack so far is answered, or raise `TimeoutError`."""

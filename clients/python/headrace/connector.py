@@ -89,6 +89,7 @@ class Connector(Generic[P, F]):
         self._waiters: list[asyncio.Future[None]] = []
         self.state = State(connected=False)
         self.error: HeadraceError | None = None
+        self._over = asyncio.Event()
 
     @property
     def running(self) -> bool:
@@ -118,6 +119,7 @@ class Connector(Generic[P, F]):
     def fail(self, error: HeadraceError) -> list[Event[P, F]]:
         """It is over: from now on `error` says why. Returns what ends with it."""
         self.error = self.error or error
+        self._over.set()
         self._release_waiters()
         return self._protocol.fail(self.error)
 
@@ -130,6 +132,12 @@ class Connector(Generic[P, F]):
             self._waiters.append(waiter)
             await waiter
         return self.state
+
+    async def ended(self) -> None:
+        """Wait until it is over, and raise what ended it."""
+        await self._over.wait()
+        if self.error is not None:
+            raise self.error
 
     def wake(self) -> None:
         """The state machine has something to send: write it at the end of this loop turn, all in one."""

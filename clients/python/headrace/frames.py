@@ -31,6 +31,8 @@ class Welcome:
     in_flight: int = DEFAULT_IN_FLIGHT
     retention_ms: int | None = None
     """How long messages are kept at least."""
+    subjects_in: str = ""
+    """The project that MigratoryData's subjects lie in."""
 
 
 def read_welcome(frame: Frame) -> Welcome:
@@ -44,6 +46,7 @@ def read_welcome(frame: Frame) -> Welcome:
         frame_bytes=_integer(limits.get("frame_bytes", DEFAULT_FRAME_BYTES), least=1),
         in_flight=_integer(limits.get("in_flight", DEFAULT_IN_FLIGHT), least=1),
         retention_ms=_optional(limits.get("retention_ms")),
+        subjects_in=_text(frame.get("subjects_in", "")),
     )
 
 

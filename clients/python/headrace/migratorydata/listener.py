@@ -1,0 +1,72 @@
+"""Who is told of messages and statuses: the application's own object, called one thing at a time."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from headrace.migratorydata.messages import MigratoryDataMessage
+from headrace.migratorydata.naming import camel_case
+
+MAX_TOLD = 1000
+"""Messages that wait for the application: above it no more are taken from the connection."""
+
+logger = logging.getLogger("headrace")
+
+
+class MigratoryDataListener(Protocol):
+    """What an application implements; `onMessage` and `onStatus` do as well."""
+
+    def on_message(self, message: MigratoryDataMessage) -> None: ...
+
+    def on_status(self, status: str, info: str) -> None: ...
+
+
+class Telling:
+    """A thread that calls the application, in order; what the application raises is logged and ends nothing."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.listener: object = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="headrace listener", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Tell what is waiting, then end. The application may call this while it is being told."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._calls.put(None)
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def status(self, status: str, info: str) -> None:
+        self._calls.put(lambda: self._tell("on_status", status, info))
+
+    def message(self, message: MigratoryDataMessage, done: Callable[[], object] = lambda: None) -> None:
+        """`done` is called in the thread when the application has had it."""
+
+        def call() -> None:
+            try:
+                self._tell("on_message", message)
+            finally:
+                done()
+
+        self._calls.put(call)
+
+    def _tell(self, name: str, *args: object) -> None:
+        told = getattr(self.listener, name, None) or getattr(self.listener, camel_case(name), None)
+        if told is None:
+            return
+        try:
+            told(*args)
+        except Exception:
+            logger.exception("the listener failed in %s", name)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()

@@ -1,0 +1,277 @@
+"""One stretch of being connected: a Headrace client in its thread, and what comes of it told to the listener."""
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+
+from headrace import blocking
+from headrace.connector import State
+from headrace.credentials import expiry_of
+from headrace.errors import ConnectionFailed, Forbidden, HeadraceError, TooLarge, Unauthorized
+from headrace.failover import Schedule, Server
+from headrace.migratorydata.constants import Constants
+from headrace.migratorydata.following import Following, Place, Told
+from headrace.migratorydata.listener import MAX_TOLD, Telling
+from headrace.migratorydata.messages import MigratoryDataMessage, attributes_of, received
+from headrace.migratorydata.publisher import PUBLISH_TIMEOUT_S, STATUS
+from headrace.migratorydata.subjects import topic_of
+from headrace.outcomes import outcome_of
+
+MAX_PUBLISHING = 20_000
+"""Publishes without an answer; beyond them a publish fails at once."""
+
+RENEW_BEFORE_S = 60.0
+"""How long before its token expires the application is told."""
+
+RATE_WINDOW_S = 180.0
+"""In which attempts to reconnect are counted."""
+
+CONNECTING_S = 3600.0
+"""Of one wait for a connection; another follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a session is opened with."""
+
+    servers: list[Server]
+    token: Callable[[], str]
+    tls: ssl.SSLContext | None
+    schedule: Schedule | None
+    attempts_before_down: int
+    attempts_in_window: int
+
+
+class Session:
+    """Follows `places` (by subject) and publishes until it is closed."""
+
+    def __init__(self, terms: Terms, telling: Telling, places: dict[str, Place]) -> None:
+        self._terms = terms
+        self._telling = telling
+        self._places = places
+        self._connection = _Connection(terms, telling)
+        self._publishing: set[asyncio.Task[None]] = set()
+        self._followers: dict[str, asyncio.Task[None]] = {}
+        self._native = blocking.Client(
+            terms.servers,
+            token=terms.token,
+            name="migratorydata",
+            tls=terms.tls,
+            schedule=terms.schedule,
+            on_state=self._connection.on_state,
+        ).open()
+        self._client = self._native.inner
+        self._native.run(self._begin())
+
+    # In the application's threads.
+
+    def subscribe(self, subjects: Iterable[str]) -> None:
+        self._native.run(self._follow_all(list(subjects)))
+
+    def unsubscribe(self, subjects: Iterable[str]) -> None:
+        self._native.run(self._leave_all(list(subjects)))
+
+    def publish(self, message: MigratoryDataMessage) -> None:
+        """Publish in the background; its status is told where the message has a closure."""
+        self._loop.call_soon_threadsafe(self._start_publishing, message)
+
+    def show_token(self) -> None:
+        self._native.run(self._show_token())
+
+    def close(self) -> None:
+        """Wait for the answers to publishes, then end. The places stay as they are."""
+        try:
+            self._native.run(self._end())
+        finally:
+            self._native.close()
+
+    # In the client's thread.
+
+    async def _begin(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Semaphore(MAX_TOLD)
+        self._token_watch = self._loop.create_task(self._watch_token())
+        await self._follow_all(list(self._places))
+
+    async def _end(self) -> None:
+        if self._publishing:
+            await asyncio.wait(self._publishing, timeout=PUBLISH_TIMEOUT_S)
+        ending = [self._token_watch, *self._followers.values(), *self._publishing]
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending)
+
+    async def _connected(self) -> None:
+        """Wait for as long as it takes; raises what ended the client."""
+        while True:
+            try:
+                await self._client.connected(timeout=CONNECTING_S)
+                return
+            except ConnectionFailed:
+                continue
+
+    # Following.
+
+    async def _follow_all(self, subjects: list[str]) -> None:
+        for subject in subjects:
+            if subject not in self._followers:
+                work = self._follow(subject, self._places[subject])
+                self._followers[subject] = self._loop.create_task(work)
+
+    async def _leave_all(self, subjects: list[str]) -> None:
+        leaving = [self._followers.pop(subject) for subject in subjects if subject in self._followers]
+        for task in leaving:
+            task.cancel()
+        if leaving:
+            await asyncio.wait(leaving)
+
+    async def _follow(self, subject: str, place: Place) -> None:
+        try:
+            await self._connected()
+            await self._follow_topic(topic_of(subject, project=self._client.subjects_in), subject, place)
+        except Forbidden:
+            self._telling.status(Constants.NOTIFY_SUBSCRIBE_DENY, subject)
+        except HeadraceError:
+            # What ended the whole client is told once, as its state.
+            return
+
+    async def _follow_topic(self, topic: str, subject: str, place: Place) -> None:
+        following = Following(resumed=place.position is not None)
+        subscription = self._client.subscribe(
+            topic,
+            since=place.since,
+            snapshot=not place.history,
+            on_gap=lambda gap: self._tell(subject, following.gap(gap)),
+            on_started=lambda started: self._tell(subject, following.started(started)),
+        )
+        try:
+            async for message in subscription:
+                await self._room.acquire()
+                self._tell(subject, following.message(message), done=self._has_had_one)
+                place.position = message.position
+        finally:
+            await subscription.close()
+
+    def _tell(self, subject: str, told: list[Told], *, done: Callable[[], object] = lambda: None) -> None:
+        for item in told:
+            if isinstance(item, str):
+                self._telling.status(item, subject)
+            else:
+                message, kind = item
+                self._telling.message(received(message, subject, kind), done)
+
+    def _has_had_one(self) -> None:
+        """In the listener's thread: there is room for another message, unless the session is over."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._room.release)
+
+    # Publishing.
+
+    def _start_publishing(self, message: MigratoryDataMessage) -> None:
+        if len(self._publishing) >= MAX_PUBLISHING:
+            self._tell_published(message, Constants.NOTIFY_PUBLISH_FAILED)
+            return
+        work: Coroutine[object, object, None] = self._publish(message)
+        task = self._loop.create_task(work)
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
+
+    async def _publish(self, message: MigratoryDataMessage) -> None:
+        content, client = message.get_content(), self._client
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._connected()
+            await client.publish(
+                topic_of(message.get_subject(), project=client.subjects_in),
+                text=content if isinstance(content, str) else None,
+                data=content if isinstance(content, bytes) else None,
+                attributes=attributes_of(message),
+                retained=message.is_retained(),
+                timeout=PUBLISH_TIMEOUT_S,
+            )
+            status = Constants.NOTIFY_PUBLISH_OK
+        except TimeoutError:
+            # There was no connection in all that time: it was never sent.
+            status = Constants.NOTIFY_PUBLISH_FAILED
+        except TooLarge:
+            status = Constants.NOTIFY_MESSAGE_SIZE_LIMIT_EXCEEDED
+        except HeadraceError as error:
+            status = STATUS[outcome_of(error)]
+        self._tell_published(message, status)
+
+    def _tell_published(self, message: MigratoryDataMessage, status: str) -> None:
+        if message.get_closure():
+            self._telling.status(status, message.get_closure())
+
+    # The token.
+
+    async def _show_token(self) -> None:
+        self._token_watch.cancel()
+        self._token_watch = self._loop.create_task(self._watch_token())
+        await self._client.show_token()
+
+    async def _watch_token(self) -> None:
+        """Tell when the token is about to expire, and when the cluster takes it no more."""
+        expires_s = expiry_of(self._terms.token())
+        try:
+            if expires_s is not None:
+                async with asyncio.timeout(max(expires_s - RENEW_BEFORE_S - time.time(), 0)):
+                    await self._client.ended()
+            else:
+                await self._client.ended()
+        except TimeoutError:
+            self._telling.status(Constants.NOTIFY_TOKEN_TO_EXPIRE, Constants.NOTIFY_TOKEN_TO_EXPIRE)
+        except Unauthorized:
+            self._tell_refused(expires_s)
+            return
+        except HeadraceError:
+            return
+        await self._watch_the_end(expires_s)
+
+    async def _watch_the_end(self, expires_s: float | None) -> None:
+        try:
+            await self._client.ended()
+        except Unauthorized:
+            self._tell_refused(expires_s)
+        except HeadraceError:
+            return
+
+    def _tell_refused(self, expires_s: float | None) -> None:
+        has_expired = expires_s is not None and time.time() >= expires_s
+        status = Constants.NOTIFY_TOKEN_EXPIRED if has_expired else Constants.NOTIFY_TOKEN_INVALID
+        self._telling.status(status, status)
+
+
+class _Connection:
+    """Counts attempts and tells what the application wants to know of them."""
+
+    def __init__(self, terms: Terms, telling: Telling) -> None:
+        self._terms = terms
+        self._telling = telling
+        self._failures = 0
+        self._was_connected = False
+        self._attempts: deque[float] = deque()
+
+    def on_state(self, state: State) -> None:
+        if state.connected:
+            self._failures, self._was_connected = 0, True
+            self._telling.status(Constants.NOTIFY_SERVER_UP, state.server)
+        elif self._was_connected:
+            # It broke: no attempt has failed yet.
+            self._was_connected = False
+        else:
+            self._failures += 1
+            if self._failures == self._terms.attempts_before_down:
+                self._telling.status(Constants.NOTIFY_SERVER_DOWN, state.server)
+            self._count_attempt(time.monotonic())
+
+    def _count_attempt(self, now: float) -> None:
+        self._attempts.append(now)
+        while self._attempts[0] < now - RATE_WINDOW_S:
+            self._attempts.popleft()
+        if len(self._attempts) >= self._terms.attempts_in_window:
+            self._attempts.clear()
+            self._telling.status(Constants.NOTIFY_RECONNECT_RATE_EXCEEDED, "")
