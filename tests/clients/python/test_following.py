@@ -96,6 +96,7 @@ def test_an_answer_joins_where_the_old_connection_stayed_in_its_epoch() -> None:
     assert not following.has_outrun(Started(HERE, HERE, Recovery.LOST))
     following.receive_message(message(7, 6), leaving=True)
     assert not following.has_outrun(Started(HERE, Position(7, 6), Recovery.COMPLETE))
+    assert not following.has_outrun(Started(Position(7, 6), Position(7, 6), Recovery.COMPLETE))
     assert following.has_outrun(Started(HERE, Position(7, 6), Recovery.TRIMMED))
     assert following.has_outrun(Started(Position(7, 7), Position(7, 7), Recovery.COMPLETE))
     following.receive_subscribed(Started(HERE, Position(7, 6), Recovery.COMPLETE), ())

@@ -442,3 +442,31 @@ def test_a_topic_that_is_put_aside_while_the_client_moves_is_not_listened_to() -
     assert tell_old(made, message(5)) == []
     made.unpark(LINES)
     assert sent(made)[-1]["since"] == PLACE
+
+
+def test_a_refusal_of_what_may_have_been_stored_before_says_so() -> None:
+    made = protocol()
+    number = publish(made)
+    sent(made)
+    made.disconnect()
+    made.connect(1.0)
+    sent(made)
+    (answered,) = tell(made, {"op": "error", "id": number, "code": "forbidden", "reason": "no"})
+    assert isinstance(answered.result, Forbidden) and answered.result.maybe_stored
+    certain = publish(made)
+    sent(made)
+    (answered,) = tell(made, {"op": "error", "id": certain, "code": "forbidden", "reason": "no"})
+    assert not answered.result.maybe_stored
+
+
+def test_a_publish_that_is_tried_again_stays_unsure_and_keeps_its_number() -> None:
+    made = protocol()
+    number = publish(made, deadline=1.0)
+    sent(made)
+    (given_up,) = made.poll(2.0)
+    assert made.publish_again(given_up.result.unsettled, handle="again", deadline=9.0) == number
+    with pytest.raises(QueueFull):
+        made.publish_again(given_up.result.unsettled, handle="twice", deadline=9.0)
+    made.disconnect()
+    (ended,) = made.fail(ClientClosed())
+    assert (ended.handle, ended.result.maybe_stored) == ("again", True)
