@@ -129,6 +129,11 @@ async def test_a_node_that_does_not_answer_is_named(two: Two, monkeypatch: pytes
     tally = await a.many.do(Target(ids=ids), HELLO)
     assert tally.failed == {ids[1]: "gone", ids[3]: "gone"}
     assert await a.many.count(Criteria()) == 2
+    # Where the membership was read before it went, asking it shows the same.
+    before = {**a.owners.members(), tag_of(lost): lost}
+    monkeypatch.setattr(a.owners, "members", lambda: before)
+    tally = await a.many.do(Target(ids=ids), HELLO)
+    assert tally.failed == {ids[1]: "gone", ids[3]: "gone"}
 
 
 async def test_pages_over_all_nodes_are_everybody_once(two: Two) -> None:
