@@ -1,5 +1,7 @@
 """Answers that are made before any room saw the request, each in the envelope of the face that its URL belongs to."""
 
+import re
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -13,6 +15,12 @@ JSON = (b"content-type", b"application/json; charset=utf-8")
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Names in lower case."""
+
+_CONNECTIONS = re.compile(rb"/(@|%40)connections(/|\?|$)")
+"""In the URLs of API Gateway's management API."""
+
+_AWS_TYPES = {408: "RequestTimeoutException", 413: "PayloadTooLargeException", 503: "ServiceUnavailableException"}
+"""What the SDKs take an error's class from (contracts/apigateway 3); any other is a `BadRequestException`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +36,21 @@ class Refusal:
 
     def response(self, url: bytes) -> bytes:
         """Return the whole response, in the envelope of the face that `url` belongs to."""
+        if _CONNECTIONS.search(url):
+            error_type = _AWS_TYPES.get(self.status, "BadRequestException").encode()
+            own = [(b"x-amzn-ErrorType", error_type), (b"x-amzn-RequestId", str(uuid.uuid4()).encode())]
+            return self._written({"message": self.message}, own)
         argo = url.startswith(b"/v1/") and not url.startswith(b"/v1/realtime") and b":stream" not in url
         error: dict[str, object] = {"code": self.status if argo else self.code, "message": self.message}
         if argo:
             error["status"] = self.word
         elif self.retry_ms is not None:
             error["retry_ms"] = self.retry_ms
-        body = orjson.dumps({"error": error})
-        headers = [JSON, (b"content-length", b"%d" % len(body)), CLOSE]
+        return self._written({"error": error})
+
+    def _written(self, document: dict[str, object], own: Headers = ()) -> bytes:
+        body = orjson.dumps(document)
+        headers = [JSON, *own, (b"content-length", b"%d" % len(body)), CLOSE]
         if self.retry_ms is not None:
             headers.append((b"retry-after", b"%d" % ceil(self.retry_ms / 1000)))
         return head(self.status, headers) + body

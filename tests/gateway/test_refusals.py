@@ -3,7 +3,16 @@
 import orjson
 import pytest
 
-from gateway.refusals import CROWDED, HEADERS_TOO_LARGE, declared_length, head, hurried, is_event_stream
+from gateway.refusals import (
+    BODY_TOO_LARGE,
+    CROWDED,
+    HEADERS_TOO_LARGE,
+    TOO_SLOW,
+    declared_length,
+    head,
+    hurried,
+    is_event_stream,
+)
 
 ACCEPTS = (b"accept", b"text/html, text/event-stream;q=0.9")
 
@@ -14,6 +23,7 @@ ACCEPTS = (b"accept", b"text/html, text/event-stream;q=0.9")
         (b"/v1/projects/p/topics/t:publish", {"code": 431, "status": "INVALID_ARGUMENT"}),
         (b"/v1/projects/p/topics/t:stream?since=now", {"code": "too_large"}),
         (b"/v1/realtime", {"code": "too_large"}),
+        (b"/prod/connections/x", {"code": "too_large"}),
         (b"", {"code": "too_large"}),
     ],
 )
@@ -22,6 +32,19 @@ def test_a_refusal_speaks_the_dialect_of_the_path(url: bytes, error: dict[str, o
     assert head.startswith(b"HTTP/1.1 431 ")
     assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
     assert orjson.loads(body) == {"error": error | {"message": HEADERS_TOO_LARGE.message}}
+
+
+@pytest.mark.parametrize("url", [b"/prod/@connections/L0SM9cOFvHcCIhw=", b"/%40connections/x?a=b", b"/@connections"])
+def test_the_management_api_of_api_gateway_hears_the_class_of_a_refusal(url: bytes) -> None:
+    for refusal, name in (
+        (BODY_TOO_LARGE, b"PayloadTooLargeException"),
+        (HEADERS_TOO_LARGE, b"BadRequestException"),
+        (TOO_SLOW, b"RequestTimeoutException"),
+        (CROWDED, b"ServiceUnavailableException"),
+    ):
+        head, _, body = refusal.response(url).partition(b"\r\n\r\n")
+        assert b"\r\nx-amzn-ErrorType: " + name in head and b"\r\nx-amzn-RequestId: " in head
+        assert orjson.loads(body) == {"message": refusal.message}
 
 
 def test_a_refusal_may_say_when_to_come_back() -> None:

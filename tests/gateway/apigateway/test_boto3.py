@@ -143,7 +143,7 @@ async def test_an_unknown_connection_is_a_gone_exception(client: Any, connection
 
 async def test_too_much_data_is_a_payload_too_large_exception(client: Any, connections: Listed) -> None:
     await apart(client.post_to_connection, ConnectionId=ID, Data=b"x" * 131_072)
-    for size in (131_073, 200_000):
+    for size in (131_073, 200_000, 17_000_000):
         with pytest.raises(client.exceptions.PayloadTooLargeException) as raised:
             await apart(client.post_to_connection, ConnectionId=ID, Data=b"x" * size)
         assert raised.value.response["Message"] == raised.value.response["Error"]["Message"]
