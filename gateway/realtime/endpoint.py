@@ -38,6 +38,7 @@ def node_facts(context: Context) -> Node:
         frame_bytes=limits.frame_bytes,
         subscriptions=limits.subscriptions_per_connection,
         in_flight=limits.in_flight_publishes,
+        retention_ms=config.retention.max_age_seconds * 1000,
         subjects_in=config.migratorydata.project,
     )
 

@@ -57,6 +57,8 @@ class Node:
     frame_bytes: int
     subscriptions: int
     in_flight: int
+    retention_ms: int | None = None
+    """How long messages are kept where their topic or its project does not say otherwise."""
     subjects_in: str = ""
     """The project of MigratoryData's subjects, "" where their first segment names it."""
 
@@ -86,12 +88,14 @@ class RealtimeDialect(Protocol):
 
 
 def welcome(dialect: RealtimeDialect, connection: str, node: Node, told: Told) -> bytes:
-    limits = {
+    limits: Map = {
         "message_bytes": node.message_bytes,
         "frame_bytes": node.frame_bytes,
         "subscriptions": node.subscriptions,
         "in_flight": node.in_flight,
     }
+    if node.retention_ms is not None:
+        limits["retention_ms"] = node.retention_ms
     fields: Map = {"op": "welcome", "connection": connection, "node": node.name}
     fields["servers"] = _servers(told)
     if node.subjects_in:

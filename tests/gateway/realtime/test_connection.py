@@ -43,7 +43,8 @@ async def test_welcome_says_what_a_client_needs(node: Any) -> None:
         "servers": [{"url": "http://127.0.0.1:8080", "weight": 1}],
         "ping_ms": 25_000,
         "spread_ms": 2000,
-        "limits": {"message_bytes": 1_500_000, "frame_bytes": 2_200_000, "subscriptions": 1000, "in_flight": 1024},
+        "limits": {"message_bytes": 1_500_000, "frame_bytes": 2_200_000, "subscriptions": 1000, "in_flight": 1024}
+        | {"retention_ms": 7 * 24 * 3_600_000},
     }
 
 
