@@ -169,9 +169,18 @@ class Client:
         """Wait until the client is over, and raise what ended it: `ClientClosed`, or the servers' refusal."""
         await self._connector.ended()
 
+    @property
+    def error(self) -> HeadraceError | None:
+        """What ended the client for good; None while it goes on."""
+        return self._connector.error
+
     async def show_token(self) -> None:
-        """Show the token again, asked for anew where a function makes it: its rights hold from then on."""
+        """Show the token again, asked for anew where a function makes it: its rights hold once a node has taken it."""
         await self._connector.show_token()
+
+    async def token_taken(self) -> None:
+        """Wait until a node has taken the token that was shown last; for ever where the nodes refuse it."""
+        await self._connector.token_taken()
 
     async def flush(self, *, timeout: float = PUBLISH_TIMEOUT_S) -> None:
         """Wait until every publish and every ack so far is answered, or raise `TimeoutError`."""

@@ -16,10 +16,11 @@ from headrace.credentials import Credentials
 from headrace.dialects import Dialect
 from headrace.dialing import Dialing
 from headrace.errors import ClientError, Forbidden, HeadraceError, Unauthorized
-from headrace.events import Broken, Draining, Event, F, Listed, P, Welcomed
+from headrace.events import Broken, Draining, Event, F, Listed, P, Presented, Welcomed
 from headrace.failover import Failover, Schedule, Verdict, verdict_of_close, verdict_of_status
 from headrace.opening import Link, Opener
 from headrace.protocol import Protocol
+from headrace.showing import Showing
 from headrace.transport import Closed, OpenFailed
 
 MOVE_TIMEOUT_S = 10.0
@@ -73,6 +74,7 @@ class Connector(Generic[P, F]):
             on_frames=self._receive,
             on_writable=self.wake,
         )
+        self._showing = Showing(self._present)
         self._on_events = on_events
         self._on_state = on_state
         self._task: asyncio.Task[None] | None = None
@@ -110,6 +112,7 @@ class Connector(Generic[P, F]):
         if task is None:
             return
         self._leave_old()
+        self._showing.stop()
         if link is not None:
             await link.transport.close()
         task.cancel()
@@ -157,10 +160,14 @@ class Connector(Generic[P, F]):
             self.wake()
 
     async def show_token(self) -> None:
-        """Show a fresh token on the connection, where there is one."""
+        """Show a fresh token on the connection, or on the next."""
         token = await self._credentials.token()
-        if token and self._link is not None:
-            self._present(token)
+        if token and self.running:
+            self._showing.show(token)
+
+    async def token_taken(self) -> None:
+        """Wait until a node has taken the token that was shown last."""
+        await self._showing.taken()
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -220,6 +227,8 @@ class Connector(Generic[P, F]):
                 self._failover.learn(event.servers, server=self._link.server)
             elif isinstance(event, Draining) and self._link is not None:
                 self._move(self._link, event)
+            elif isinstance(event, Presented):
+                self._showing.answered(event)
             elif isinstance(event, Broken) and self._link is not None:
                 logger.warning("dropping the connection to %s: %s", self.state.server, event.reason)
                 self._link.abort()
@@ -228,6 +237,7 @@ class Connector(Generic[P, F]):
     def _welcome(self, event: Welcomed) -> None:
         self._welcomed_at = self.now()
         self._credentials.accepted()
+        self._showing.connected()
         server, kept_ms = self._link.server if self._link else "", event.welcome.retention_ms
         self._failover.learn(event.welcome.servers, server=server)
         if kept_ms is not None and not self._schedule.fits(kept_ms / 1000):
@@ -284,7 +294,7 @@ class Connector(Generic[P, F]):
     async def _stay(self, link: Link) -> Link | None:
         """Use the connection until it ends, or until another takes over; return that one."""
         closed = link.transport.closed
-        refresh = self._loop.create_task(self._opener.keep_fresh(self._present), name="headrace token")
+        refresh = self._loop.create_task(self._opener.keep_fresh(self._showing.show), name="headrace token")
         try:
             self._use(link)
             await _first_of(closed, link.moved)
@@ -346,9 +356,10 @@ class Connector(Generic[P, F]):
         self._goodbyes.add(goodbye)
         goodbye.add_done_callback(self._goodbyes.discard)
 
-    def _present(self, token: str) -> None:
-        self._protocol.present(token)
+    def _present(self, token: str) -> int:
+        number = self._protocol.present(token)
         self.wake()
+        return number
 
     def _open_failed(self, server: str, error: OpenFailed) -> None:
         logger.debug("no connection to %s: %s", server, error.reason)

@@ -58,6 +58,13 @@ class Complained(NamedTuple):
     error: HeadraceError
 
 
+class Presented(NamedTuple):
+    """A token that was shown on the connection is answered: taken, or why not."""
+
+    number: int
+    error: HeadraceError | None
+
+
 class Broken(NamedTuple):
     """The connection is of no use any more: drop it and come back."""
 
@@ -97,5 +104,6 @@ Event = (
     | Arrived[F]
     | Ended[F]
     | Complained
+    | Presented
     | Broken
 )

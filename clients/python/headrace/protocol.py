@@ -12,7 +12,7 @@ from typing import Generic
 from headrace.consuming import Consumings
 from headrace.dialects import Dialect, Frame
 from headrace.errors import BadFrame, Dropped, HeadraceError, QueueFull, TooLarge, is_temporary
-from headrace.events import Answered, Broken, Complained, Draining, Event, F, Listed, P, Welcomed
+from headrace.events import Answered, Broken, Complained, Draining, Event, F, Listed, P, Presented, Welcomed
 from headrace.followings import Followings
 from headrace.frames import (
     Welcome,
@@ -64,6 +64,7 @@ class Protocol(Generic[P, F]):
         self._outbox: Outbox[P] = Outbox()
         self._followings: Followings[P, F] = Followings(self._requests, dialect)
         self.consumings = Consumings(self._requests, dialect)
+        self._presented = 0
         self._welcomed = False
         self._heard_at = 0.0
         self._pinged_at: float | None = None
@@ -111,9 +112,16 @@ class Protocol(Generic[P, F]):
         self._followings.leave()
         self.consumings.leave()
 
-    def present(self, token: str) -> None:
-        """Show a fresh token on the connection that there is. A refused one ends the connection."""
-        self._requests.send({"op": "hello", "client": self._client, "token": token})
+    def present(self, token: str) -> int:
+        """Show a fresh token on the connection that there is, and return the number that its answer has.
+
+        0 where there is no connection. A refused one ends the connection.
+        """
+        if not self._requests.connected:
+            return 0
+        self._presented = self._requests.number()
+        self._requests.send({"op": "hello", "client": self._client, "token": token}, number=self._presented)
+        return self._presented
 
     def disconnect(self) -> None:
         """The socket is gone: nothing that it still says counts."""
@@ -268,7 +276,9 @@ class Protocol(Generic[P, F]):
                 events.append(Welcomed(self.welcome))
             case "servers" | "drain":
                 self._receive_advice(frame, events)
-            case _:  # ok, pong, and what later servers may say
+            case "ok" if number_of(frame) == self._presented:
+                events.append(Presented(self._presented, None))
+            case _:  # any other ok, pong, and what later servers may say
                 pass
 
     def _receive_advice(self, frame: Frame, events: list[Event[P, F]]) -> None:
@@ -296,6 +306,8 @@ class Protocol(Generic[P, F]):
             events += consumed
         elif number in self._outbox.pending:
             self._receive_publish_error(number, error, now, events)
+        elif number == self._presented:
+            events += [Complained(error), Presented(number, error)]
         elif number == NO_NUMBER:
             events.append(Complained(error))
 

@@ -3,7 +3,7 @@ import pytest
 
 from headrace.dialects import MessagePack
 from headrace.errors import AlreadySubscribed, ClientClosed, Forbidden, NotSubscribed, QueueFull, TooLarge
-from headrace.events import Answered, Arrived, Broken, Complained, Draining, Ended, Listed, Welcomed
+from headrace.events import Answered, Arrived, Broken, Complained, Draining, Ended, Listed, Presented, Welcomed
 from headrace.failover import Server
 from headrace.messages import Gap, Message, Published, Started
 from headrace.positions import Position
@@ -470,3 +470,17 @@ def test_a_publish_that_is_tried_again_stays_unsure_and_keeps_its_number() -> No
     made.disconnect()
     (ended,) = made.fail(ClientClosed())
     assert (ended.handle, ended.result.maybe_stored) == ("again", True)
+
+
+def test_a_shown_token_is_answered() -> None:
+    made = protocol()
+    sent(made)
+    number = made.present("token")
+    assert sent(made) == [{"op": "hello", "client": "test", "token": "token", "id": number}]
+    assert tell(made, {"op": "ok"}) == []
+    refused, presented = tell(made, {"op": "error", "id": number, "code": "unavailable", "reason": "x"})
+    assert isinstance(refused, Complained) and isinstance(presented, Presented)
+    assert presented.error is refused.error
+    assert tell(made, {"op": "ok", "id": number}) == [Presented(number, None)]
+    made.disconnect()
+    assert made.present("token") == 0
