@@ -21,6 +21,9 @@ from gateway.health import Health, alive_response
 LEAN_PREFIX = "/v1/"
 STREAM_SUFFIX = ":stream"
 
+CONNECTIONS = "/@connections/"
+"""In the paths of API Gateway's management API, which may begin with anything: an API's stage may be called v1."""
+
 CORS_MAX_AGE_SECONDS = 600
 """How long a browser may keep the answer to a preflight request."""
 
@@ -37,7 +40,10 @@ class Origins(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a room outside `/v1` takes: requests whose scope `takes` says yes to. It keeps its own rules of origin."""
+    """What a room outside `/v1` takes: requests whose scope `takes` says yes to. It keeps its own rules of origin.
+
+    Under `/v1` it is asked about `/@connections/` alone.
+    """
 
     takes: Callable[[Scope], bool]
     app: AsgiApp
@@ -61,10 +67,12 @@ class Dispatcher:
         if scope["type"] != "http":
             raise NotImplementedError(f"{scope['type']} does not come here")
         path: str = scope["path"]
-        if not path.startswith(LEAN_PREFIX):
+        is_lean = path.startswith(LEAN_PREFIX)
+        if not is_lean or CONNECTIONS in path:
             for claim in self._claims:
                 if claim.takes(scope):
                     return await claim.app(scope, receive, send)
+        if not is_lean:
             return await self._pages(scope, receive, send)
         room = self._sse if path.endswith(STREAM_SUFFIX) else self._ams
         for name, _ in scope["headers"]:

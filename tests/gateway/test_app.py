@@ -138,4 +138,13 @@ async def test_a_room_gets_what_it_claims_unless_it_lies_under_v1(health: Health
     app = build(ams=room("ams"), sse=room("sse"), health=health, metrics=Metrics(), origins=Origins(), claims=claims)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as node:
         rooms = [(await node.get(path)).headers.get("x-room") for path in ("/x", "/xy", "/y", "/v1/xy", "/healthz")]
-    assert rooms == ["x", "x", "y", "ams", None]
+        assert rooms == ["x", "x", "y", "ams", None]
+        # A stage of API Gateway may be called v1: back ends post to https://{domainName}/{stage}.
+        paths = (
+            "/v1/@connections/x",
+            "/v1/a/%40connections/y",
+            "/v1/@connections/",
+            "/v1/projects/p/topics/@connections",
+        )
+        rooms = [(await node.get(path)).headers.get("x-room") for path in paths]
+        assert rooms == ["x", "y", "ams", "ams"]

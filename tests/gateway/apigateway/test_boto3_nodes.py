@@ -71,7 +71,11 @@ def backend() -> Iterator[Asking]:
 def both(backend: Asking) -> Iterator[list[nodes.Node]]:
     quiet = {"routes": {"$connect": {"integration": {"type": "mock"}}}, "limits": {"buffer_bytes": 65_536}}
     asking = {"routes": {"$connect": {"integration": {"uri": f"http://127.0.0.1:{backend.server_port}/"}}}}
-    apis = [{"name": "chat", "stages": ["prod", "test"], **quiet}, {"name": "eager", "stage": "eager", **asking}]
+    apis = [
+        {"name": "chat", "stages": ["prod", "test"], **quiet},
+        {"name": "eager", "stage": "eager", **asking},
+        {"name": "first", "stage": "v1", "path": "/ws/v1", **quiet},
+    ]
     env = {
         "HEADRACE_APIGATEWAY_APIS": json.dumps(apis),
         "HEADRACE_APIGATEWAY_CREDENTIALS": json.dumps([{"access_key": KEY, "secret": SECRET, "policy": [POLICY]}]),
@@ -166,6 +170,14 @@ async def test_a_connection_of_another_stage_is_forbidden(both: list[nodes.Node]
                 await apart(call, ConnectionId=connection, **data)
         for path in ("/test", "", "/a/b"):
             await apart(boto(both[1].url + path).get_connection, ConnectionId=connection)
+
+
+async def test_a_stage_whose_name_is_a_path_of_the_node_is_posted_to_by_its_name(both: list[nodes.Node]) -> None:
+    # Back ends build the endpoint from the event: https://{domainName}/{stage}.
+    async with opened(both[0], "/ws/v1") as (websocket, connection):
+        for path in ("/v1", "/ws/v1"):
+            await apart(boto(both[1].url + path).post_to_connection, ConnectionId=connection, Data=path)
+            assert await heard(websocket) == path
 
 
 @pytest.mark.parametrize("number", [0, 1])
