@@ -57,6 +57,10 @@ class Poll:
         self._rung.clear()
 
 
+MAX_CLOSED = 1000
+"""Connections that pages have closed, of which a poll may be on its way out still."""
+
+
 class Polls:
     """Those of a node."""
 
@@ -64,6 +68,7 @@ class Polls:
         self._services = services
         self._spawn = spawn
         self._held: set[Poll] = set()
+        self._closed: dict[tuple[bytes, str], None] = {}
         self._is_draining = False
 
     def drain(self) -> None:
@@ -108,6 +113,7 @@ class Polls:
         hold_seconds = 0 if self._is_draining else self._hold_seconds(grant)
         label = label or Label(secrets.token_urlsafe(NAME_BYTES))
         alive_ms = round(hold_seconds * 1000) + services.gone_ms
+        self._closed.pop((client, label.name), None)
         opened = await self._open(client, label, cursor=last_id, alive_ms=alive_ms)
         poll = Poll(client, Label(label.name, opened.number), opened, opened.cursor)
         until = asyncio.get_running_loop().time() + hold_seconds
@@ -154,12 +160,16 @@ class Polls:
 
     async def _renew(self, poll: Poll, cursor: Position) -> None:
         """Where Redis cannot be asked, the lease runs out, and the next poll gets the same answer."""
-        if not poll.is_closed:
+        # A page that closes gives its poll up at the same moment: that must not open the connection again.
+        if not poll.is_closed and (poll.client, poll.name) not in self._closed:
             with suppress(HeadraceError):
                 await self._open(poll.client, poll.label, cursor=cursor, alive_ms=self._services.gone_ms)
 
     async def close(self, client: bytes, label: Label) -> None:
         """The page closes its channel: it is gone now, and a poll of it that is held is answered, on whichever node."""
+        self._closed[client, label.name] = None
+        if len(self._closed) > MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
         await self._services.close(client, label.name, cursor=None, grace_ms=0)
 
     async def _open(self, client: bytes, label: Label, *, cursor: Position | None, alive_ms: int) -> Opened:

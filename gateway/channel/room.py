@@ -17,6 +17,7 @@ from gateway.channel.polls import Polls
 from gateway.channel.ports import Notifier
 from gateway.channel.presence import Presences
 from gateway.channel.routes import Dev, Handler, LongPoll, Routes
+from gateway.channel.script import Script
 from gateway.channel.services import Services
 from gateway.channel.settings import Channel, Profile, Second
 from gateway.channel.socket import SocketRoom
@@ -147,6 +148,7 @@ def pages(services: Services, lines: Lines, polls: Polls) -> dict[str, AsgiApp]:
     """Return what pages ask for, by path."""
     handlers: dict[str, Handler] = {
         "/_ah/channel/dev": Dev(services, polls),
+        "/_ah/channel/jsapi": Script(),
         "/_ah/channel/poll": LongPoll(services, polls),
         "/_ah/channel/stream": Stream(services, lines),
     }

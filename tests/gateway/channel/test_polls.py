@@ -69,6 +69,18 @@ async def test_a_closed_poll_is_not_opened_again_by_its_answer(site: Site) -> No
     assert site.kinds == ["connected", "disconnected"]
 
 
+async def test_a_poll_that_its_page_gave_up_to_close_does_not_open_again(sites: Sites) -> None:
+    async with sites(Channel(hold_seconds=200, gone_seconds=0.2, lease_seconds=3)) as site:
+        polls = polls_of(site)
+        label, _ = await polls.connect(site.client)
+        poll = await polls.poll(grant_of(site, seconds=0), label, last_id=None, most=1)
+        await polls.close(site.client, label)
+        await polls.put_back(poll)
+        await eventually(lambda: site.kinds == ["connected", "disconnected"])
+        await polls.poll(grant_of(site, seconds=0), label, last_id=None, most=1)
+        await eventually(lambda: site.kinds == ["connected", "disconnected", "connected"])
+
+
 async def test_a_poll_is_held_no_longer_than_its_token(sites: Sites) -> None:
     async with sites(Channel(hold_seconds=200, gone_seconds=1, lease_seconds=3)) as site:
         poll = await asyncio.wait_for(polls_of(site).poll(grant_of(site, seconds=1), None, last_id=None, most=1), 5)
