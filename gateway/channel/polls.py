@@ -103,14 +103,16 @@ class Polls:
             services.attached.discard(poll.client, poll)
             services.bindings.release(poll.client)
 
-    async def poll(self, grant: Grant, label: Label | None, *, last_id: Position | None, most: int) -> Poll:
+    async def poll(
+        self, grant: Grant, label: Label | None, *, last_id: Position | None, most: int, waits: bool = True
+    ) -> Poll:
         """Return messages, up to `most`, as soon as there are any, and without any when the time is over.
 
-        Without a connection there is one from now on. Raises `Replaced`, `Unavailable`. To be cancelled when the peer
-        leaves.
+        One that does not wait is answered at once. Without a connection there is one from now on. Raises `Replaced`,
+        `Unavailable`. To be cancelled when the peer leaves.
         """
         services, client = self._services, grant.client_id
-        hold_seconds = 0 if self._is_draining else self._hold_seconds(grant)
+        hold_seconds = self._hold_seconds(grant) if waits and not self._is_draining else 0
         label = label or Label(secrets.token_urlsafe(NAME_BYTES))
         alive_ms = round(hold_seconds * 1000) + services.gone_ms
         self._closed.pop((client, label.name), None)

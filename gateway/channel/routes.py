@@ -150,6 +150,9 @@ class LongPoll:
     async def _answer(self, request: Request) -> None:
         grant = self._services.grant(request.query.get("channel", ""))
         last_id = wire.read_last_id(request.query.get("last_id", ""))
+        if request.query.get("check") == "1":
+            await request.answer(wire.listed([]), JSON)
+            return
 
         async def write(poll: Poll) -> bool:
             frames = [wire.opened(poll.label, poll.after, expires_s=grant.expires_s)]
@@ -163,7 +166,8 @@ class LongPoll:
             label, at = await self._polls.connect(grant.client_id, last_id=last_id)
             await request.answer(wire.listed([wire.opened(label, at, expires_s=grant.expires_s)]), JSON)
             return
-        held = self._polls.poll(grant, label, last_id=last_id, most=POLLED_AT_ONCE)
+        waits = request.query.get("wait") != "0"
+        held = self._polls.poll(grant, label, last_id=last_id, most=POLLED_AT_ONCE, waits=waits)
         await hold(self._polls, request, held, write)
 
 

@@ -14,6 +14,8 @@ and `LAST` the `id` of the last message that the page got. A page that comes bac
     {"error": {"code": 401, "description": "Token+timed+out."}}    the last frame: `onerror`, then `onclose`
     {"refreshed": {"expires": s}}                                  the answer to a new token
 
+A poll with `wait=0` is answered at once, one with `check=1` by an empty list if its token is good, and opens nothing.
+
 Before its token times out a page sends `{"token": TOKEN}` with a new one over its WebSocket, or opens its stream again
 with it; each poll has the newest token anyway. A page that closes its channel closes its WebSocket with 1000, or GETs
 `/_ah/channel/dev?command=disconnect&channel=TOKEN&client=CLIENT`: then it is gone at once, else after a while.

@@ -325,3 +325,23 @@ async def test_a_message_for_a_peer_that_has_just_left_is_put_back() -> None:
     left = asyncio.Event()
     await hold(Polls(), Peer(), poll(), write)  # type: ignore[arg-type]
     assert calls == ["noted", "put back"]
+
+
+async def test_a_long_poll_that_does_not_wait(sites: Sites) -> None:
+    async with sites(LONG) as site:
+        (opened,) = await long_poll(site)
+        label = opened["open"]["client"]  # type: ignore[index, call-overload]
+        async with asyncio.timeout(5):
+            assert len(await long_poll(site, f"{label}&wait=0")) == 1
+            await site.send("here")
+            assert [frame.get("data") for frame in await long_poll(site, f"{label}&wait=0")] == [None, "here"]
+
+
+async def test_a_token_is_checked_without_a_connection(site: Site) -> None:
+    status, headers, body = await site.get(f"/_ah/channel/poll?channel={site.token()}&check=1")
+    assert (status, headers["content-type"], body) == ("200 OK", "application/json", b"[]")
+    late = site.token(minutes=1, ago_s=100)
+    assert (await site.get(f"/_ah/channel/poll?channel={late}&check=1"))[0] == "401 Token+timed+out."
+    assert (await site.get(f"/_ah/channel/poll?channel={late}x&check=1"))[0] == "401 Invalid+token."
+    await asyncio.sleep(0.05)
+    assert site.kinds == []
