@@ -17,11 +17,33 @@ import orjson
 
 from gateway.apigateway.selection import path_of
 from gateway.options import Mistake, Mistakes
+from gateway.tables import unknown
 
 MAX_PARAMETERS = 100
 """Of one integration."""
 
 MAX_SOURCE_CHARS = 1024
+
+CONTEXT = (
+    "apiId",
+    "authorizer",
+    "connectedAt",
+    "connectionId",
+    "disconnectReason",
+    "disconnectStatusCode",
+    "domainName",
+    "eventType",
+    "extendedRequestId",
+    "identity",
+    "messageDirection",
+    "messageId",
+    "requestId",
+    "requestTime",
+    "requestTimeEpoch",
+    "routeKey",
+    "stage",
+)
+"""The members that an event's requestContext may have (contracts/apigateway 10)."""
 
 _TARGET = re.compile(r"integration\.request\.(header|querystring|path)\.([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128})")
 
@@ -150,6 +172,9 @@ def _from_body(text: str) -> Callable[[Sources], list[str]]:
 
 def _from_context(text: str) -> Callable[[Sources], list[str]]:
     path = path_of(f"request.body.{text}")
+    name = path.steps[0]
+    if name not in CONTEXT:
+        raise ValueError(unknown(str(name), list(CONTEXT), f"an event's context has no {str(name)[:60]!a}").sentence)
     return lambda sources: _found(path.find(sources.context))
 
 

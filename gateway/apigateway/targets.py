@@ -24,6 +24,18 @@ MAX_IDENTITY_SOURCES = 20
 _HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _METHOD = re.compile(r"[A-Z]{1,20}")
 
+_VARIABLES = "stageVariables."
+
+_IDENTITIES = (
+    "route.request.header.",
+    "route.request.multivalueheader.",
+    "route.request.querystring.",
+    "route.request.multivaluequerystring.",
+    _VARIABLES,
+    "context.",
+)
+"""Sources that a handshake has: it has no body."""
+
 _OF_ALL = {"type", "timeout_ms", "concurrency"}
 _OF_INTEGRATIONS: Mapping[IntegrationType, set[str]] = {
     IntegrationType.AWS_PROXY: {"uri", "secret"},
@@ -65,6 +77,9 @@ class Targets:
         for name in path_names(integration.uri) ^ names_in(integration.request_parameters, Place.PATH):
             sentence = f"{{{name}}} in the uri and integration.request.path.{name} belong together"
             mistakes.append(Mistake("uri", sentence))
+        mapped = [parameter.source for parameter in integration.request_parameters]
+        mistakes += self._variables(_names_of(mapped), "request_parameters")
+        mistakes += self._variables(_names_of(integration.response.parts[1::2]), "response")
         mistakes += self._timeout(integration.timeout_ms)
         if mistakes:
             raise Mistakes(mistakes)
@@ -87,7 +102,8 @@ class Targets:
         if len(settings.identity_sources) > MAX_IDENTITY_SOURCES:
             mistakes.append(Mistake("identity_sources", f"there are more than {MAX_IDENTITY_SOURCES}"))
         for source in settings.identity_sources[:MAX_IDENTITY_SOURCES]:
-            with_mistakes(partial(read_source, source), "identity_sources", mistakes)
+            with_mistakes(partial(_check_identity_source, source), "identity_sources", mistakes)
+        mistakes += self._variables(_names_of(settings.identity_sources), "identity_sources")
         mistakes += self._timeout(settings.timeout_ms)
         if mistakes:
             raise Mistakes(mistakes)
@@ -98,17 +114,44 @@ class Targets:
             return []
         return [Mistake("timeout_ms", f'more than {MAX_TIMEOUT_MS} needs the API\'s profile = "relaxed"')]
 
+    def _variables(self, names: Sequence[str], place: str) -> list[Mistake]:
+        """Return a mistake where one of these stage variables is not set at a stage."""
+        for stage in self._stages:
+            missing = [name for name in names if name not in stage.variables]
+            if missing:
+                sentence = f"stage {stage.name} has no variable {missing[0][:60]}"
+                return [Mistake(place, unknown(missing[0], list(stage.variables), sentence).sentence)]
+        return []
+
     def _uri(self, uri: str) -> list[Mistake]:
         if not uri:
             return [Mistake("uri", "it needs a uri")]
+        missing = self._variables(variables_in(uri), "uri")
+        if missing:
+            return missing
         for stage in self._stages:
-            missing = [name for name in variables_in(uri) if name not in stage.variables]
-            if missing:
-                sentence = f"stage {stage.name} has no variable {missing[0]}"
-                return [Mistake("uri", unknown(missing[0], list(stage.variables), sentence).sentence)]
-            if not _is_url(fill(uri, stage.variables)):
+            url = fill(uri, stage.variables)
+            if "@" in url.partition("//")[2].partition("/")[0]:
+                # What stands before the @ may be a password.
+                return [Mistake("uri", "a uri holds no user and no password; a secret signs what is sent instead")]
+            if not _is_url(url):
                 return [Mistake("uri", f"must be an http:// or https:// URL; {uri[:80]!a} is not")]
         return []
+
+
+def _names_of(sources: Sequence[str]) -> list[str]:
+    """Return the stage variables among sources."""
+    return [source.removeprefix(_VARIABLES) for source in sources if source.startswith(_VARIABLES)]
+
+
+def _check_identity_source(source: str) -> None:
+    """Raise `ValueError` for what no handshake can bring: nobody would be let in."""
+    if not source.startswith(_IDENTITIES):
+        raise ValueError(
+            "an identity source is route.request.header.N, route.request.querystring.N, stageVariables.N or context.N; "
+            f"{source[:60]!a} is not"
+        )
+    read_source(source)
 
 
 def _foreign(members: Mapping[str, object], own: set[str], this: str) -> list[Mistake]:

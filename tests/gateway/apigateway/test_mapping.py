@@ -76,6 +76,7 @@ def test_a_message_that_is_no_json_has_no_members() -> None:
         ("integration.request.header.x", "$context.x", "a source is"),
         ("integration.request.header.x", "route.request.cookie.x", "a source is"),
         ("integration.request.header.x", "context.a..b", "no path"),
+        ("integration.request.header.x", "context.conectionId", r"did you mean connectionId\?"),
         ("integration.request.header.x", 7, "a source is a text"),
         ("integration.request.header.x", "'" + "x" * 1024, "a source is a text of at most"),
     ],
@@ -102,7 +103,7 @@ def test_a_request_gets_its_parameters() -> None:
     request = mapped(
         {
             "integration.request.header.connectionId": "context.connectionId",
-            "integration.request.header.x-none": "context.none",
+            "integration.request.header.x-none": "context.messageId",
             "integration.request.header.trace": "route.request.multivalueheader.x-trace",
             "integration.request.querystring.name": "route.request.body.user.name",
             "integration.request.querystring.room": "route.request.multivaluequerystring.room",

@@ -46,7 +46,7 @@ INTEGRATIONS: list[tuple[object, str]] = [
     ({"uri": "ftp://a/"}, "uri: must be an http"),
     ({"uri": "http://"}, "uri: must be an http"),
     ({"uri": "http://a:b/"}, "uri: must be an http"),
-    ({"uri": "http://user:pass@a/"}, "uri: must be an http"),
+    ({"uri": "http://user:pass@a/"}, "uri: a uri holds no user and no password"),
     ({"uri": "http://é/"}, "uri: must be an http"),
     ({"uri": "http://${stageVariables.hots}/"}, r"uri: stage prod has no variable hots; did you mean host\?"),
     ({"uri": "http://${stageVariables.only_dev}/"}, "uri: stage prod has no variable only_dev"),
@@ -54,6 +54,8 @@ INTEGRATIONS: list[tuple[object, str]] = [
     ({"type": "mock", "uri": "http://a/"}, "uri: this has no meaning here: this integration is mock"),
     ({"type": "mock", "secret": "x"}, "secret: this has no meaning here"),
     ({"type": "mock", "response": "${context}"}, "response: a source is"),
+    ({"type": "mock", "response": "${context.conectionId}"}, r"response: an event's .*; did you mean connectionId\?"),
+    ({"type": "mock", "response": "${stageVariables.hots}"}, r"response: stage prod has .*; did you mean host\?"),
     ({"type": "mock", "response": 7}, "response: this must be a text"),
     ({"type": "mock", "status": 700}, "status: this must be at most 599"),
     ({"type": "callable", "uri": "http://a/", "handler": "a:b"}, "uri: this has no meaning here"),
@@ -74,6 +76,14 @@ INTEGRATIONS: list[tuple[object, str]] = [
     (
         {"type": "http_proxy", "uri": "http://a/", "request_parameters": {"header.x": "'a'"}},
         'request_parameters."header.x": a target is',
+    ),
+    (
+        {
+            "type": "http_proxy",
+            "uri": "http://a/",
+            "request_parameters": {"integration.request.header.x": "stageVariables.only_dev"},
+        },
+        "request_parameters: stage prod has no variable only_dev",
     ),
     (
         {"type": "http_proxy", "uri": "http://a/{b}"},
@@ -102,12 +112,16 @@ AUTHORIZERS: list[tuple[object, str]] = [
     ({"type": "token", "uri": "http://a/"}, "type: this must be one of request, jwt, iam"),
     ({"type": "jwt", "uri": "http://a/"}, "uri: this has no meaning here: this authorizer is jwt"),
     ({"type": "jwt", "secret": "x"}, "secret: this has no meaning here"),
-    ({"type": "iam", "identity_sources": ["context.x"]}, "identity_sources: this has no meaning here"),
+    ({"type": "iam", "identity_sources": ["context.stage"]}, "identity_sources: this has no meaning here"),
     ({"uri": "http://a/", "issuer": "x"}, "issuer: this has no meaning here: this authorizer is request"),
     ({"uri": "http://a/", "audience": ["x"]}, "audience: this has no meaning here"),
     ({"uri": "http://a/", "timeout_ms": 29_001}, "timeout_ms: more than 29000"),
-    ({"uri": "http://a/", "identity_sources": ["header.x"]}, "identity_sources: a source is route.request"),
-    ({"uri": "http://a/", "identity_sources": ["context.x"] * 21}, "identity_sources: there are more than 20"),
+    ({"uri": "http://a/", "identity_sources": ["header.x"]}, "identity_sources: an identity source is route.request"),
+    ({"uri": "http://a/", "identity_sources": ["route.request.body.x"]}, "identity_sources: an identity source is"),
+    ({"uri": "http://a/", "identity_sources": ["'x'"]}, "identity_sources: an identity source is"),
+    ({"uri": "http://a/", "identity_sources": ["context.stag"]}, r"identity_sources: .*; did you mean stage\?"),
+    ({"uri": "http://a/", "identity_sources": ["stageVariables.hots"]}, "identity_sources: stage prod has no"),
+    ({"uri": "http://a/", "identity_sources": ["context.stage"] * 21}, "identity_sources: there are more than 20"),
 ]
 
 
@@ -117,6 +131,12 @@ def test_mistakes_of_an_integration(given: object, sentence: str) -> None:
         TARGETS.read_integration(given)
     if isinstance(error.value, Mistakes):
         assert len(error.value.mistakes) == 1
+
+
+def test_a_password_in_a_uri_is_not_repeated() -> None:
+    with pytest.raises(Mistakes) as error:
+        TARGETS.read_integration({"uri": "http://user:hunter2@app/"})
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(("given", "sentence"), AUTHORIZERS, ids=[sentence for _, sentence in AUTHORIZERS])
@@ -130,7 +150,7 @@ def test_mistakes_of_an_authorizer(given: object, sentence: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"uri": "http://${stageVariables.host}/authorize", "secret": "hush", "identity_sources": ["context.x"]},
+        {"uri": "http://${stageVariables.host}/authorize", "secret": "hush", "identity_sources": ["context.stage"]},
         {"handler": "a:b", "concurrency": 2000},
         {"type": "jwt", "issuer": "us", "audience": ["chat"], "identity_sources": ["route.request.querystring.jwt"]},
         {"type": "jwt"},
