@@ -198,6 +198,7 @@ class Extensions:
             return wire.standing_json(await self._connections.describe(connection))
         if method != "DELETE":
             raise WrongMethod
+        wire.check_query(call.query, ("code", "reason"))
         given = {name: value for name, value in call.query.items() if name in ("code", "reason")}
         digits = given.get("code", "1000")
         is_code = digits.isascii() and digits.isdecimal() and len(digits) == 4

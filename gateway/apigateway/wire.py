@@ -24,6 +24,9 @@ MAX_CONNECTIONS = 10_000
 MAX_MESSAGE_BYTES = 1_000_000
 """Of a message to many."""
 
+CREDENTIALS = ("token", "key")
+"""Members of any query, which are not this room's."""
+
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 
@@ -98,9 +101,14 @@ def read_close(told: Mapping[str, Any]) -> tuple[int, str]:
 def query_criteria(query: Mapping[str, str], *, besides: Collection[str] = ()) -> Criteria:
     """Read criteria from a query: `api`, `stage`, `user`, `group`, `tag.NAME`. Raises `InvalidRequest`."""
     told: dict[str, Any] = {name: value for name, value in query.items() if not name.startswith(TAG_PREFIX)}
-    _check_known(told, (*CRITERIA[:-1], *besides, "token", "key"))
+    check_query(told, (*CRITERIA[:-1], f"{TAG_PREFIX}NAME", *besides))
     tags = {name.removeprefix(TAG_PREFIX): value for name, value in query.items() if name.startswith(TAG_PREFIX)}
     return read_criteria({**told, "tags": tags})
+
+
+def check_query(query: Collection[str], known: Collection[str]) -> None:
+    """Raise `InvalidRequest` for a member that is none of `known`."""
+    _check_known(set(query) - set(CREDENTIALS), known)
 
 
 def query_limit(query: Mapping[str, str]) -> int:
@@ -144,8 +152,8 @@ def _shown(standing: Standing) -> dict[str, object]:
     return {**told, **{name: value for name, value in optional.items() if value}}
 
 
-def _check_known(told: Mapping[str, Any], known: Collection[str]) -> None:
-    unknown = sorted(told.keys() - set(known))
+def _check_known(told: Collection[str], known: Collection[str]) -> None:
+    unknown = sorted(set(told) - set(known))
     if unknown:
         raise InvalidRequest(f"There is no {unknown[0][:64]!a} here; known: {', '.join(known)}.")
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.apigateway import events
+from gateway.apigateway.mapping import CONTEXT
 from gateway.apigateway.ports import ConnectRequest, Facts
 
 ID = re.compile(r"[A-Za-z0-9_-]{15}=")
@@ -269,3 +270,14 @@ def test_every_event_is_json(query: str, headers: list[tuple[str, str]]) -> None
         assert again == event
         for name, values in again["multiValueHeaders"].items():
             assert again["headers"][name] == values[-1]
+
+
+def test_what_mapped_parameters_may_name_is_what_events_have() -> None:
+    ended = events.disconnect(replace(FACTS, authorizer={}), code=1000, reason="", event_id="e", now_ms=0)
+    message = events.message(FACTS, "", route_key="$default", request_id="r", message_id="m", now_ms=0)
+    members: set[str] = set()
+    for event in (ended, message):
+        context = event["requestContext"]
+        assert isinstance(context, dict)
+        members |= set(context)
+    assert members == set(CONTEXT)
