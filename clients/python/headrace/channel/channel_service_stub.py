@@ -1,7 +1,8 @@
 """A drop-in for the SDK's stub of the service (contracts/channel 4): channels in this process's memory.
 
-With `cluster` it keeps nothing: channels are made, and messages sent, on a Headrace cluster. The pages are connected to
-its nodes then, so the methods that a development server calls know of nobody here.
+With `cluster` it keeps no channels: they are made, and messages sent, on a Headrace cluster. The methods that a
+development server calls on behalf of its pages work there too: whoever is connected through them is a page of the
+cluster's, whose presence the nodes tell of (`headrace.channel.pages`).
 """
 
 # ruff: noqa: N802 (the names are those of the SDK)
@@ -18,6 +19,7 @@ from headrace.channel import tokens
 from headrace.channel.apiproxy_errors import ApplicationError
 from headrace.channel.apiproxy_stub import APIProxyStub, ProtocolMessage, RequestData
 from headrace.channel.messages import ChannelServiceError
+from headrace.channel.pages import Getter, Pages
 from headrace.channel.tokens import Error, InvalidTokenError, TokenTimedOutError
 
 __all__ = ["ChannelServiceStub", "Error", "InvalidTokenError", "TokenTimedOutError"]
@@ -35,7 +37,7 @@ _FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 _KEY_BYTES = 32
 
 
-class Caller(Protocol):
+class Caller(Getter, Protocol):
     """The way to a cluster: `headrace.channel.cluster.Cluster`."""
 
     def call(self, service: str, method: str, request: bytes) -> bytes: ...
@@ -87,6 +89,7 @@ class ChannelServiceStub(APIProxyStub):
         self._log = log
         self._time_func = time_func
         self._cluster = cluster
+        self._pages = Pages(cluster, time_func) if cluster is not None else None
         self._key = secrets.token_bytes(_KEY_BYTES)
         self._connected_channel_messages: dict[str, list[str]] = {}
 
@@ -128,7 +131,7 @@ class ChannelServiceStub(APIProxyStub):
 
     @property
     def knows_tokens(self) -> bool:
-        """Whether this stub can tell a valid token; those of a cluster only the cluster can."""
+        """Whether this stub can tell a valid token itself; those of a cluster only the cluster can."""
         return self._cluster is None
 
     def client_id_from_token(self, token: str) -> str | None:
@@ -140,14 +143,16 @@ class ChannelServiceStub(APIProxyStub):
 
     def validate_token_and_extract_client_id(self, token: str) -> str:
         """Return the client id. Raises `InvalidTokenError`, `TokenTimedOutError`."""
-        if self._cluster is not None:
-            raise InvalidTokenError("A cluster's tokens are for its nodes to read: pages connect there.")
+        if self._pages is not None:
+            return self._pages.check(token)
         return tokens.read(self._key, token, now=self._time_func())
 
     # What a page gets.
 
     def get_channel_messages(self, token: str) -> list[str] | None:
         """Return the pending messages, the list itself; None where the client is not connected or the token bad."""
+        if self._pages is not None:
+            return self._pages.pending(token)
         client_id = self.client_id_from_token(token)
         with self._mutex:
             return self._connected_channel_messages.get(client_id) if client_id is not None else None
@@ -163,6 +168,9 @@ class ChannelServiceStub(APIProxyStub):
 
     def clear_channel_messages(self, token: str) -> None:
         """Drop what is pending; the client stays connected. A bad token changes nothing."""
+        if self._pages is not None:
+            self._pages.clear(token)
+            return
         client_id = self.client_id_from_token(token)
         with self._mutex:
             if client_id in self._connected_channel_messages:
@@ -174,6 +182,9 @@ class ChannelServiceStub(APIProxyStub):
 
     def connect_channel(self, token: str) -> None:
         """Connect the client, or, where it is connected, put off its timeout. Raises as validating the token does."""
+        if self._pages is not None:
+            self._pages.connect(token)
+            return
         client_id = self.validate_token_and_extract_client_id(token)
         with self._mutex:
             if client_id in self._connected_channel_messages:
@@ -201,7 +212,12 @@ class ChannelServiceStub(APIProxyStub):
         dispatcher.add_event(lambda: self.disconnect_channel_event(client_id), timeout, _TIMER, client_id)
 
     def disconnect_channel_event(self, client_id: str) -> None:
-        """Forget the client with what is pending, and tell the application, whether or not it was connected."""
+        """Forget the client with what is pending, and tell the application, whether or not it was connected.
+
+        Of one that was connected on a cluster its nodes tell.
+        """
+        if self._pages is not None and self._pages.leave(client_id):
+            return
         with self._mutex:
             self._connected_channel_messages.pop(client_id, None)
             self._tell("/_ah/channel/disconnected/", client_id)

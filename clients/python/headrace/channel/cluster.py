@@ -6,13 +6,16 @@ has not taken it: no connection came about, or the server said that it stored no
 
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from headrace.ams.options import HttpOptions, read_options
 from headrace.ams.servers import Server, Servers
 from headrace.ams.transport import HttpAnswer, HttpRequest, Pool, TransportFailure
 from headrace.channel import apiproxy_errors
 from headrace.channel.messages import DecodeError, Refusal, Request, Response
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +71,23 @@ class Cluster:
     def call(self, service: str, method: str, request: bytes) -> bytes:
         """Return the method's response. Raises `apiproxy_errors`: `ApplicationError` where the service refuses."""
         body = Request(service_name=service, method=method, request=request).SerializeToString()
-        candidates = self._servers.candidates(self._servers.all[0].url + PATH)
+        repeatable = method in REPEATABLE
+        return self._along(PATH, lambda server, target: self._ask(server, target, body, repeatable=repeatable))
+
+    def get(self, target: str) -> HttpAnswer:
+        """Return the answer to what a page asks for, whatever its status; the query says who asks.
+
+        Raises `RPCFailedError`, `DeadlineExceededError` where no server serves.
+        """
+        return self._along(target, self._fetch)
+
+    def _along(self, target: str, ask: Callable[[Server, str], T]) -> T:
+        """Ask the servers in turn, for as long as that is safe."""
+        candidates = self._servers.candidates(self._servers.all[0].url + target)
         while True:
-            server, target = candidates.pop(0)
+            server, path = candidates.pop(0)
             try:
-                answer = self._ask(server, target, body, repeatable=method in REPEATABLE)
+                answer = ask(server, path)
                 self._servers.prefer(server)
                 return answer
             except _Elsewhere as failure:
@@ -80,12 +95,35 @@ class Cluster:
                     raise failure.error from None
                 log.warning("%s: trying the next server", failure.error)
 
+    def _fetch(self, server: Server, target: str) -> HttpAnswer:
+        answer = self._exchange(server, "GET", target, headers={}, body=None, repeatable=True)
+        if answer.status in _AWAY:
+            raise _Elsewhere(_refused(answer), is_safe=True)
+        return answer
+
     def _ask(self, server: Server, target: str, body: bytes, *, repeatable: bool) -> bytes:
         """Return one server's response. Raises `_Elsewhere` where another server may do better."""
+        answer = self._exchange(server, "POST", target, headers=self._headers, body=body, repeatable=repeatable)
+        if answer.status in _AWAY:
+            raise _Elsewhere(_refused(answer), is_safe=repeatable)
+        if answer.status != 200:
+            raise _refused(answer)
+        return _read(answer.body, repeatable=repeatable)
+
+    def _exchange(
+        self,
+        server: Server,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        repeatable: bool,
+    ) -> HttpAnswer:
         request = HttpRequest(
-            method="POST",
+            method=method,
             target=target,
-            headers=self._headers,
+            headers=headers,
             body=body,
             connect_s=self._options.connect_s,
             read_s=self._options.read_s,
@@ -93,14 +131,9 @@ class Cluster:
             repeatable=repeatable,
         )
         try:
-            answer = self._pool.exchange(server, request)
+            return self._pool.exchange(server, request)
         except TransportFailure as failure:
             raise _Elsewhere(_lost(server, failure), is_safe=repeatable or not failure.sent) from None
-        if answer.status in _AWAY:
-            raise _Elsewhere(_refused(answer), is_safe=repeatable)
-        if answer.status != 200:
-            raise _refused(answer)
-        return _read(answer.body, repeatable=repeatable)
 
 
 class _Elsewhere(Exception):

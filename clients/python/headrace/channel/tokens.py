@@ -64,6 +64,11 @@ def looks_valid(text: str, *, now: float) -> bool:
     return found is not None and int(found[1]) > now
 
 
+def client_id_in(text: str) -> str | None:
+    """Return the client id that a text of a token's shape names, None for another; whether it is one is not said."""
+    return unescaped(text.split("-", 4)[4]) if _SHAPE.fullmatch(text) else None
+
+
 def escaped(client_id: str) -> str:
     data = client_id.encode(errors="surrogateescape")
     return "".join(chr(byte) if byte in _SAFE else f"~{byte:02X}" for byte in data)

@@ -10,6 +10,7 @@ import pytest
 from channel_scene import Clock, Dispatcher
 from google.protobuf.message import EncodeError
 
+from headrace.ams.transport import HttpAnswer
 from headrace.channel import apiproxy_errors, channel_service_stub
 from headrace.channel.channel_service_stub import (
     ChannelServiceStub,
@@ -308,6 +309,9 @@ class Calls:
         self.made.append((service, method, request))
         return CreateChannelResponse(token="made").SerializeToString() if method == "CreateChannel" else b""
 
+    def get(self, target: str) -> HttpAnswer:
+        raise AssertionError(f"a stub that makes channels and sends asks for no {target}")
+
 
 def test_on_a_cluster_it_makes_channels_and_sends_there(dispatcher: Dispatcher) -> None:
     calls = Calls()
@@ -328,21 +332,6 @@ def test_on_a_cluster_it_makes_channels_and_sends_there(dispatcher: Dispatcher) 
     request = pb.CreateChannelRequest(application_key="a")
     stub.MakeSyncCall("xmpp", "CreateChannel", request, response)  # type: ignore[arg-type]
     assert response.token == "made"  # type: ignore[attr-defined]
-
-
-def test_on_a_cluster_the_pages_are_connected_elsewhere(dispatcher: Dispatcher) -> None:
-    stub = ChannelServiceStub(request_data=dispatcher, cluster=Calls())
-    token = create(stub)
-
-    for connect in (stub.connect_channel, stub.connect_and_pop_first_message):
-        with pytest.raises(InvalidTokenError, match="nodes"):
-            connect(token)
-    assert stub.client_id_from_token(token) is None
-    assert stub.get_channel_messages(token) is None
-    assert stub.has_channel_messages(token) is False
-    assert stub.pop_first_message(token) is None
-    stub.clear_channel_messages(token)
-    assert dispatcher.requests == []
 
 
 def test_no_token_and_no_message_is_logged() -> None:

@@ -89,3 +89,9 @@ def test_a_token_is_known_by_its_looks_to_whoever_has_no_key() -> None:
 
 def test_both_exceptions_have_one_base() -> None:
     assert InvalidTokenError.__bases__ == TokenTimedOutError.__bases__ == (tokens.Error,)
+
+
+def test_the_client_id_that_a_text_names() -> None:
+    token = tokens.mint(b"key", "a-b é", minutes=1, now=1.0, number=2)
+    assert tokens.client_id_in(token) == "a-b é"
+    assert tokens.client_id_in("x" + token) is None
