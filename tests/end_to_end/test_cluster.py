@@ -154,5 +154,5 @@ async def test_a_short_stop_costs_nothing(two: Two) -> None:
         client.send(sockets.text({"op": "publish", "id": 2, "topic": TOPIC, "text": "read later"}))
         time.sleep(LEASE_SECONDS / 4)
         a.resume()
-        assert (await client.receive())["op"] == "published"
+        assert (await client.answer())["op"] == "published"
     assert ids(server).keys() == old

@@ -30,7 +30,9 @@ async def ask(node: Node, *requests: dict[str, Any], packed: bool = False) -> li
         answers = []
         for request in requests:
             await socket.send(write(request) if packed else write(request).decode())
-            answers.append(read(await socket.recv()))
+            while (told := read(await socket.recv()))["op"] == "servers":
+                pass
+            answers.append(told)
         return answers
 
 

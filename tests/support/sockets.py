@@ -191,7 +191,13 @@ class Raw:
 
     async def ask(self, document: object) -> Any:
         self.send(text(document))
-        return await self.receive()
+        return await self.answer()
+
+    async def answer(self) -> Any:
+        """Return the next message's map, past what nodes tell of each other at any time."""
+        while (told := await self.receive())["op"] == "servers":
+            pass
+        return told
 
     async def closed(self) -> int | None:
         """Read to the end and return the close code."""
