@@ -109,7 +109,7 @@ def test_criteria_stand_in_a_query() -> None:
     assert wire.query_criteria(query, besides=("limit",)) == Criteria(
         api="chat", user="alice", tags={"room": "7", "kind": "web"}
     )
-    with pytest.raises(InvalidRequest, match="known: api, stage, user, group, tag.NAME, limit"):
+    with pytest.raises(InvalidRequest, match=r"group, tag\.NAME, limit"):
         wire.query_criteria({"users": "alice"}, besides=("limit",))
     with pytest.raises(InvalidRequest):
         wire.query_criteria({"tags": "x"})
