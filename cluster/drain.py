@@ -1,8 +1,8 @@
 """How a node leaves without a herd: over how long its clients move, and who is closed when. Pure.
 
 Clients that know how are asked to move by themselves within the spread; all others are closed one by one until the
-deadline, those that were asked from the end of the spread on. The spread is what the survivors need to take them
-(`cluster.servers`), as far as the time that the node has allows it.
+deadline, those that were asked once the last of them had time to move. The spread is what the survivors need to take
+them (`cluster.servers`), as far as the time that the node has allows it.
 """
 
 import math
@@ -21,6 +21,12 @@ Half of it where it is short: what follows takes a fraction of a second where Re
 MIN_MOVE_MS = 5000
 """However few there are: a client has to connect, and to catch up in its topics, before it leaves."""
 
+MOVE_MS = 3000
+"""From its time to move until it has left: a client's dial may take 2 s (protocol/failover.md 4), then it catches up.
+
+One that is closed in the middle of its move has a break that it was promised not to have.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -28,6 +34,11 @@ class Plan:
 
     spread_ms: int
     deadline_ms: int
+
+    @property
+    def closing_ms(self) -> int:
+        """From when those are closed that were asked to move; half of the time is kept for that at least."""
+        return min(self.spread_ms + MOVE_MS, (self.spread_ms + self.deadline_ms) // 2)
 
 
 def plan(own: Advertised, survivors: Sequence[Advertised], *, grace_seconds: float) -> Plan | None:

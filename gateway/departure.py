@@ -92,7 +92,7 @@ class Departure:
             movable, others = crowd.movable(), crowd.others()
             if not (movable or others):
                 return
-            for left, begin_ms in ((movable, moving.spread_ms), (others, 0)):
+            for left, begin_ms in ((movable, moving.closing_ms), (others, 0)):
                 for connection in islice(left, _due(left, moving, now_ms, begin_ms=begin_ms)):
                     connection.shutdown()
             await self._sleep(TICK_SECONDS)

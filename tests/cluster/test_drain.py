@@ -46,6 +46,14 @@ def test_little_time_is_kept_to() -> None:
     assert plan(node(10), [node()], grace_seconds=1) == Plan(10, 500)
 
 
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [(Plan(0, 5000), 2500), (Plan(2000, 5000), 3500), (Plan(8000, 16_000), 11_000), (Plan(250, 500), 375)],
+)
+def test_nobody_who_was_asked_is_closed_while_it_moves(plan: Plan, expected: int) -> None:
+    assert plan.closing_ms == expected
+
+
 def test_nobody_is_closed_before_the_beginning_and_all_are_at_the_end() -> None:
     assert due(100, now_ms=999, begin_ms=1000, end_ms=2000, tick_ms=100) == 0
     assert due(100, now_ms=1000, begin_ms=1000, end_ms=2000, tick_ms=100) == 10

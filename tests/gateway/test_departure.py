@@ -100,11 +100,11 @@ async def test_it_ends_when_the_last_one_has_left() -> None:
     assert await stage.move() == pytest.approx(0.1)
 
 
-async def test_those_that_stay_are_closed_in_turn_once_the_spread_is_over() -> None:
+async def test_those_that_stay_are_closed_in_turn_once_they_had_time_to_move() -> None:
     stage = Stage(*sockets(300))
     assert await stage.move() == pytest.approx(6, abs=0.2)
-    assert stage.left[28] == 300, "nobody within the spread"
-    assert 130 <= stage.left[45] <= 170, "half of them in half of what is left"
+    assert stage.left[43] == 300, "nobody within the spread, nor right after it"
+    assert 130 <= stage.left[52] <= 170, "half of them in half of what is left"
     assert stage.left[-1] == 0
 
 
