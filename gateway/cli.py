@@ -307,6 +307,18 @@ def config_check(config: ConfigFile = None, json: Json = False) -> None:
     checking.show(_load(config, {}), as_json=json)
 
 
+@config_app.command("presence-secret")
+def config_presence_secret(
+    config: ConfigFile = None,
+    data: Annotated[Path | None, typer.Option(help="The embedded node's data. [default: headrace-data]")] = None,
+) -> None:
+    """Print the secret with which applications verify what they are told of channels' presence."""
+    from gateway.channel.webhooks import derived
+    from gateway.commands import presence
+
+    print(presence.secret(_load(config, {"data": str(data) if data else None}), derived))
+
+
 @app.command(
     "bench",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},

@@ -50,5 +50,7 @@ class Channel:
     )
     token_minutes: int = option(120, "How long a token lives for which no time was given.", least=1, most=1440)
     presence_url: str = option("", "Where the application is: presence is posted below it. Empty: it is not.")
-    presence_secret: Secret | None = option(None, "What presence posts are signed with; empty: derived.")
+    presence_secret: Secret | None = option(
+        None, "What presence posts are signed with; empty: what `headrace config presence-secret` prints."
+    )
     presence_retry: bool = option(False, "Repeat a presence post that failed, under the same event id.")
