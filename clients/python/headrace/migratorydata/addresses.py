@@ -9,6 +9,9 @@ from headrace.migratorydata.errors import MigratoryDataException
 DEFAULT_WEIGHT = 100
 MAX_WEIGHT = 100
 
+USUAL_WEIGHT = 100.0
+"""What a node advertises as 1."""
+
 MAX_SERVERS = 100
 
 
@@ -39,7 +42,7 @@ def _parse(item: object, *, encrypted: bool) -> Server:
         is_whole = False
     if not is_whole:
         raise _invalid(f"A server is host:port or a URL: {item[:80]!r}.")
-    return Server(url, int(weight) if weight else DEFAULT_WEIGHT)
+    return Server(url, (int(weight) if weight else DEFAULT_WEIGHT) / USUAL_WEIGHT)
 
 
 def _invalid(detail: str) -> MigratoryDataException:

@@ -28,6 +28,14 @@ class Backoff(Schedule):
 
     settings: Settings = Settings()
 
+    @property
+    def longest_absence_s(self) -> float:
+        chosen = self.settings
+        is_constant = chosen.policy == Constants.CONSTANT_WINDOW_BACKOFF
+        later_s = chosen.interval_s if is_constant else chosen.most_s
+        most_s = max(chosen.quick_initial_s * chosen.quick_retries, later_s)
+        return most_s + self.half_open_s + 2 * self.connect_timeout_s
+
     def delay_s(self, attempt: int, first_s: float, draw: float) -> float:
         """`attempt` counts from 1 since the connection was lost; `first_s`, what the node asked for, is not heeded."""
         if first_s == 0 and attempt == 1:

@@ -20,6 +20,7 @@ from headrace.migratorydata.messages import MigratoryDataMessage, check_message
 from headrace.migratorydata.naming import with_camel_case
 from headrace.migratorydata.session import Session, Terms
 from headrace.migratorydata.subjects import check_subject
+from headrace.migratorydata.tokens import check_token
 
 __all__ = [
     "LogLevel",
@@ -72,10 +73,13 @@ class MigratoryDataClient(Constants):
         return self._telling.listener
 
     def set_log_listener(self, listener: object, level: LogLevel) -> None:
-        """Say who gets the library's log lines of `level` and above: an object with `on_log(log, level)`."""
+        """Say who gets the library's log lines of `level` and above: an object with `on_log(log, level)`.
+
+        None for nobody. It is called where the line was written: it must not call the client.
+        """
         if self._logs is not None:
             self._logs.close()
-        self._logs = LogListening(listener, level)
+        self._logs = None if listener is None else LogListening(listener, level)
 
     def set_servers(self, servers: list[str]) -> None:
         """Give the list: `host:port` or `weight host:port`. Raises `MigratoryDataException` (E_INVALID_URL_LIST)."""
@@ -94,18 +98,33 @@ class MigratoryDataClient(Constants):
             logger.info("TRANSPORT_HTTP was asked for; the connection is a WebSocket")
 
     def set_entitlement_token(self, token: str) -> None:
-        """Say who this is. While connected, its rights are the new token's from now on."""
+        """Say who this is. While connected, NOTIFY_TOKEN_UPDATED tells that the new token's rights count.
+
+        A client that the servers ended, because they refused the token before, connects again. Raises
+        `MigratoryDataException` while connected (E_ENTITLEMENT_TOKEN); `connect` does so else.
+        """
         with self._lock:
-            self._token = token
             if self._session is not None:
+                check_token(token)
+            self._token = token
+            if self._session is None:
+                return
+            if self._session.is_over:
+                self._close()
+                self._open()
+            else:
                 self._session.show_token()
 
     def notify_after_failed_connection_attempts(self, n: int) -> None:
         """Tell NOTIFY_SERVER_DOWN after `n` failed attempts in a row; 1 by default."""
         self._attempts_before_down = max(n, 1)
 
+    set_servers_down_before_notify = notify_after_failed_connection_attempts
+    notify_after_reconnect_retries = notify_after_failed_connection_attempts
+    """Their names in version 5."""
+
     def notify_when_reconnect_rate_exceeds_threshold(self, n: int) -> None:
-        """Tell NOTIFY_RECONNECT_RATE_EXCEEDED after `n` failed attempts within three minutes; 15 by default."""
+        """Tell NOTIFY_RECONNECT_RATE_EXCEEDED after `n` attempts to reconnect in three minutes; 15 by default."""
         self._attempts_in_window = max(n, 1)
 
     # Any of these five chooses MigratoryData's own delays, with its defaults for the others.
@@ -176,7 +195,7 @@ class MigratoryDataClient(Constants):
     # The connection.
 
     def connect(self) -> None:
-        """Begin to connect; NOTIFY_SERVER_UP tells when it is done. Raises `MigratoryDataException`: 8, 12."""
+        """Begin to connect; NOTIFY_SERVER_UP tells when it is done. Raises `MigratoryDataException`: 8, 11, 12."""
         with self._lock:
             if self._session is not None or self._is_paused:
                 raise MigratoryDataException(MigratoryDataException.E_RUNNING, "The client is connected already.")
@@ -188,7 +207,9 @@ class MigratoryDataClient(Constants):
             self._close()
             self._is_paused = False
             self._places = {subject: Place(history=place.history) for subject, place in self._places.items()}
-        self._telling.stop()
+            ending = self._telling.stop()
+        # Without the lock: what is told meanwhile may call this client.
+        self._telling.await_end(ending)
 
     def pause(self) -> None:
         """End the connection, and remember subjects and places."""
@@ -201,10 +222,11 @@ class MigratoryDataClient(Constants):
         """Connect again after `pause`; what was missed comes first, as far as it is retained."""
         with self._lock:
             if self._is_paused:
-                self._is_paused = False
                 self._open()
+                self._is_paused = False
 
     def _open(self) -> None:
+        check_token(self._token)
         terms = Terms(
             servers=parse_servers(self._servers, encrypted=self._encrypted),
             token=lambda: self._token,
@@ -223,6 +245,6 @@ class MigratoryDataClient(Constants):
 
 
 def _list_of(subjects: Iterable[str]) -> list[str]:
-    if isinstance(subjects, str):
+    if isinstance(subjects, str) or not isinstance(subjects, Iterable):
         raise MigratoryDataException(MigratoryDataException.E_INVALID_SUBJECT, "Give a list of subjects.")
     return list(subjects)

@@ -23,12 +23,20 @@ class Place:
     history: int = 0
     """How many earlier messages a new follower wants."""
     position: Position | None = None
-    """Of the last message that the application had."""
+    """Of the last message that the application had; before the first, where its follower was placed."""
+    was_absent: bool = False
+    """Whether there was no such topic when it was asked for: all that it will hold is later than that."""
+
+    @property
+    def has_begun(self) -> bool:
+        return self.position is not None or self.was_absent
 
     @property
     def since(self) -> Since:
         if self.position is not None:
             return self.position
+        if self.was_absent:
+            return "earliest"
         return {"last": self.history} if self.history else "now"
 
 
@@ -42,6 +50,7 @@ class Following:
         self._type = MessageType.UPDATE
         self._horizon: Position | None = None
         self._synchronising = False
+        self._gap_is_told = False
 
     def started(self, started: Started) -> list[Told]:
         """A node has placed us, the first or after a failover."""
@@ -53,8 +62,11 @@ class Following:
         whole = started.recovery in _WHOLE
         if again and not whole:
             told.append(Constants.NOTIFY_DATA_RESYNC)
-        if started.snapshot is not None and not (again and whole):
-            told.append((started.snapshot, MessageType.SNAPSHOT))
+            self._gap_is_told = True
+        snapshot = started.snapshot
+        # One that lies beyond our place comes with the others, in its turn.
+        if snapshot is not None and not (again and whole) and _place(snapshot.position) <= _place(started.after):
+            told.append((snapshot, MessageType.SNAPSHOT))
         self._type = MessageType.RECOVERED if again else MessageType.HISTORICAL
         self._synchronising = again and whole
         self._horizon = started.end
@@ -62,7 +74,7 @@ class Following:
 
     def gap(self, gap: Gap) -> list[Told]:
         """Messages are gone; whatever is left comes as it is."""
-        was_told = self._horizon is not None and not self._synchronising
+        was_told, self._gap_is_told = self._gap_is_told, False
         self._synchronising = False
         return [] if was_told else [Constants.NOTIFY_DATA_RESYNC]
 

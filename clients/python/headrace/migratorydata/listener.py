@@ -12,6 +12,9 @@ from headrace.migratorydata.naming import camel_case
 MAX_TOLD = 1000
 """Messages that wait for the application: above it no more are taken from the connection."""
 
+END_TIMEOUT_S = 30.0
+"""How long the end waits for what the listener is still to be told: it may wait for the caller itself."""
+
 logger = logging.getLogger("headrace")
 
 
@@ -29,20 +32,33 @@ class Telling:
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._last: threading.Thread | None = None
         self.listener: object = None
 
     def start(self) -> None:
+        """Begin to tell. An earlier thread, from which the application may call this, is let finish first."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="headrace listener", daemon=True)
+            self._calls = queue.SimpleQueue()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._calls, self._last), name="headrace listener", daemon=True
+            )
             self._thread.start()
 
-    def stop(self) -> None:
-        """Tell what is waiting, then end. The application may call this while it is being told."""
+    def stop(self) -> threading.Thread | None:
+        """Tell what is waiting, then end. Returns what to `await_end` of."""
         thread, self._thread = self._thread, None
         if thread is not None:
+            self._last = thread
             self._calls.put(None)
-            if thread is not threading.current_thread():
-                thread.join()
+        return thread
+
+    def await_end(self, thread: threading.Thread | None) -> None:
+        """Wait until all is told; the application may call this while it is being told, and then does not wait."""
+        if thread is None or thread is threading.current_thread():
+            return
+        thread.join(END_TIMEOUT_S)
+        if thread.is_alive():
+            logger.warning("the listener has not returned for %g s", END_TIMEOUT_S)
 
     def status(self, status: str, info: str) -> None:
         self._calls.put(lambda: self._tell("on_status", status, info))
@@ -59,7 +75,8 @@ class Telling:
         self._calls.put(call)
 
     def _tell(self, name: str, *args: object) -> None:
-        told = getattr(self.listener, name, None) or getattr(self.listener, camel_case(name), None)
+        # The other spelling first: who extends `MigratoryDataListener` has an empty `on_message` in any case.
+        told = getattr(self.listener, camel_case(name), None) or getattr(self.listener, name, None)
         if told is None:
             return
         try:
@@ -67,6 +84,8 @@ class Telling:
         except Exception:
             logger.exception("the listener failed in %s", name)
 
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
+    def _run(self, calls: queue.SimpleQueue[Callable[[], None] | None], last: threading.Thread | None) -> None:
+        if last is not None:
+            last.join()
+        while (call := calls.get()) is not None:
             call()

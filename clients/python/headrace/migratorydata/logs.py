@@ -2,6 +2,7 @@
 
 import logging
 from enum import IntEnum
+from typing import Any
 
 from headrace.migratorydata.naming import camel_case
 
@@ -21,9 +22,9 @@ class LogLevel(IntEnum):
 class LogListening(logging.Handler):
     """Hands lines of the logger `headrace` to a listener until it is closed."""
 
-    def __init__(self, listener: object, level: LogLevel) -> None:
+    def __init__(self, listener: Any, level: LogLevel) -> None:
         super().__init__(level)
-        self._tell = getattr(listener, "on_log", None) or getattr(listener, camel_case("on_log"))
+        self._tell = getattr(listener, camel_case("on_log"), None) or listener.on_log
         logger.addHandler(self)
         if logger.getEffectiveLevel() > level:
             logger.setLevel(level)

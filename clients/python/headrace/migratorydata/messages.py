@@ -35,7 +35,7 @@ class MigratoryDataMessage:
         retained: bool = True,
         reply_subject: str = "",
         *,
-        fields: Sequence[Field] = (),
+        fields: Sequence[Field] | None = (),
     ) -> None:
         self._subject = subject
         self._content = content
@@ -43,7 +43,7 @@ class MigratoryDataMessage:
         self._qos = qos
         self._retained = retained
         self._reply_subject = reply_subject
-        self._fields = tuple(fields)
+        self._fields = tuple(fields or ())
         self._type = MessageType.UPDATE
         self._epoch = 0
         self._seq = 0
@@ -108,6 +108,8 @@ def check_message(message: object) -> MigratoryDataMessage:
     content = message.get_content()
     if not isinstance(content, str | bytes) or not content:
         raise _invalid("A message's content is a string or bytes, and not empty.")
+    if isinstance(content, str) and not _is_utf8(content):
+        raise _invalid("A message's content is UTF-8.")
     if not isinstance(message.get_closure(), str):
         raise _invalid("A message's closure is a string.")
     if message._qos not in tuple(QoS):
@@ -149,10 +151,18 @@ def received(message: Message, subject: str, kind: MessageType) -> MigratoryData
 
 def _check_field(field: object) -> None:
     match field:
-        case (str(name), str()) if name and not name.startswith(MARK):
+        case (str(name), str(value)) if name and not name.startswith(MARK) and _is_utf8(name + value):
             return
     detail = "A field is a name and a value, both strings; no name begins with md-."
     raise MigratoryDataException(MigratoryDataException.E_MSG_FIELD_INVALID, detail)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _invalid(detail: str) -> MigratoryDataException:

@@ -12,6 +12,7 @@ from headrace.migratorydata.errors import MigratoryDataException
 from headrace.migratorydata.messages import MigratoryDataMessage, attributes_of, check_message
 from headrace.migratorydata.naming import with_camel_case
 from headrace.migratorydata.subjects import topic_of
+from headrace.migratorydata.tokens import check_token
 from headrace.outcomes import Outcome, outcome_of
 
 CONNECT_TIMEOUT_S = 10.0
@@ -53,10 +54,16 @@ class MigratoryDataClient(Constants):
         self.disconnect()
 
     def set_entitlement_token(self, token: str) -> None:
-        """Say who publishes. Where a connection stands, its rights are the new token's from now on."""
+        """Say who publishes. Where a connection stands, its rights are the new token's once a node has taken it.
+
+        Raises `MigratoryDataException` then (E_ENTITLEMENT_TOKEN); `set_servers` does so else.
+        """
+        native = self._native
+        if native is not None:
+            check_token(token)
         self._token = token
-        if self._native is not None:
-            self._native.show_token()
+        if native is not None:
+            native.show_token()
 
     def set_encryption(self, encryption: bool) -> None:
         """Reach servers that are given as `host:port` over TLS."""
@@ -73,6 +80,7 @@ class MigratoryDataClient(Constants):
         E_CONNECTION_DENY.
         """
         parsed = parse_servers(servers, encrypted=self._encrypted)
+        check_token(self._token)
         self.disconnect()
         native = blocking.Client(parsed, token=lambda: self._token, name="migratorydata", tls=self._tls).open()
         try:
@@ -98,9 +106,9 @@ class MigratoryDataClient(Constants):
             raise MigratoryDataException(MigratoryDataException.E_NOT_CONNECTED, "Call setServers first.")
         try:
             _publish(native, checked)
-        except Refused:
-            return self.NOTIFY_PUBLISH_DENIED
         except HeadraceError as error:
+            if isinstance(error, Refused) and not error.maybe_stored:
+                return self.NOTIFY_PUBLISH_DENIED
             is_away = not native.state.connected and isinstance(error, PublishTimeout | ConnectionFailed | ClientClosed)
             if is_away and not error.maybe_stored:
                 raise _refusal(ConnectionFailed()) from None

@@ -3,15 +3,16 @@
 import asyncio
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from headrace import blocking
-from headrace.connector import State
 from headrace.credentials import expiry_of
-from headrace.errors import ConnectionFailed, Forbidden, HeadraceError, TooLarge, Unauthorized
+from headrace.errors import ConnectionFailed, HeadraceError, TooLarge, Unauthorized, UnknownProject, UnknownTopic
 from headrace.failover import Schedule, Server
+from headrace.messages import Started
+from headrace.migratorydata.attempts import Attempts
 from headrace.migratorydata.constants import Constants
 from headrace.migratorydata.following import Following, Place, Told
 from headrace.migratorydata.listener import MAX_TOLD, Telling
@@ -26,8 +27,11 @@ MAX_PUBLISHING = 20_000
 RENEW_BEFORE_S = 60.0
 """How long before its token expires the application is told."""
 
-RATE_WINDOW_S = 180.0
-"""In which attempts to reconnect are counted."""
+ABSENT_S = 5.0
+"""How often a subject is asked for again that is no topic yet."""
+
+ENDING_S = PUBLISH_TIMEOUT_S + 1.0
+"""For the answers to publishes at the end: their own time, and how exact that is."""
 
 CONNECTING_S = 3600.0
 """Of one wait for a connection; another follows."""
@@ -52,21 +56,28 @@ class Session:
         self._terms = terms
         self._telling = telling
         self._places = places
-        self._connection = _Connection(terms, telling)
+        self._attempts = Attempts(telling, before_down=terms.attempts_before_down, in_window=terms.attempts_in_window)
         self._publishing: set[asyncio.Task[None]] = set()
         self._followers: dict[str, asyncio.Task[None]] = {}
+        self._denied: set[str] = set()
+        self._renewal: asyncio.Task[None] | None = None
         self._native = blocking.Client(
             terms.servers,
             token=terms.token,
             name="migratorydata",
             tls=terms.tls,
             schedule=terms.schedule,
-            on_state=self._connection.on_state,
+            on_state=self._attempts.on_state,
         ).open()
         self._client = self._native.inner
         self._native.run(self._begin())
 
     # In the application's threads.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the servers have ended it for good, by refusing the token perhaps."""
+        return self._client.error is not None
 
     def subscribe(self, subjects: Iterable[str]) -> None:
         self._native.run(self._follow_all(list(subjects)))
@@ -98,8 +109,10 @@ class Session:
 
     async def _end(self) -> None:
         if self._publishing:
-            await asyncio.wait(self._publishing, timeout=PUBLISH_TIMEOUT_S)
+            await asyncio.wait(self._publishing, timeout=ENDING_S)
         ending = [self._token_watch, *self._followers.values(), *self._publishing]
+        if self._renewal is not None:
+            ending.append(self._renewal)
         for task in ending:
             task.cancel()
         await asyncio.wait(ending)
@@ -117,12 +130,15 @@ class Session:
 
     async def _follow_all(self, subjects: list[str]) -> None:
         for subject in subjects:
-            if subject not in self._followers:
+            follower = self._followers.get(subject)
+            if follower is None or follower.done():
+                self._denied.discard(subject)
                 work = self._follow(subject, self._places[subject])
                 self._followers[subject] = self._loop.create_task(work)
 
     async def _leave_all(self, subjects: list[str]) -> None:
         leaving = [self._followers.pop(subject) for subject in subjects if subject in self._followers]
+        self._denied.difference_update(subjects)
         for task in leaving:
             task.cancel()
         if leaving:
@@ -130,22 +146,33 @@ class Session:
 
     async def _follow(self, subject: str, place: Place) -> None:
         try:
-            await self._connected()
-            await self._follow_topic(topic_of(subject, project=self._client.subjects_in), subject, place)
-        except Forbidden:
-            self._telling.status(Constants.NOTIFY_SUBSCRIBE_DENY, subject)
+            while True:
+                await self._connected()
+                try:
+                    await self._follow_topic(topic_of(subject, project=self._client.subjects_in), subject, place)
+                except (UnknownTopic, UnknownProject):
+                    # A subject that nobody has published to: its first message makes the topic.
+                    place.was_absent = True
+                    await asyncio.sleep(ABSENT_S)
         except HeadraceError:
             # What ended the whole client is told once, as its state.
-            return
+            if self._client.error is None:
+                self._denied.add(subject)
+                self._telling.status(Constants.NOTIFY_SUBSCRIBE_DENY, subject)
 
     async def _follow_topic(self, topic: str, subject: str, place: Place) -> None:
-        following = Following(resumed=place.position is not None)
+        following = Following(resumed=place.has_begun)
+
+        def placed(started: Started) -> None:
+            place.position = place.position or started.after
+            self._tell(subject, following.started(started))
+
         subscription = self._client.subscribe(
             topic,
             since=place.since,
             snapshot=not place.history,
             on_gap=lambda gap: self._tell(subject, following.gap(gap)),
-            on_started=lambda started: self._tell(subject, following.started(started)),
+            on_started=placed,
         )
         try:
             async for message in subscription:
@@ -165,7 +192,7 @@ class Session:
 
     def _has_had_one(self) -> None:
         """In the listener's thread: there is room for another message, unless the session is over."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._room.release)
 
     # Publishing.
@@ -181,8 +208,9 @@ class Session:
 
     async def _publish(self, message: MigratoryDataMessage) -> None:
         content, client = message.get_content(), self._client
+        deadline = self._loop.time() + PUBLISH_TIMEOUT_S
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            async with asyncio.timeout_at(deadline):
                 await self._connected()
             await client.publish(
                 topic_of(message.get_subject(), project=client.subjects_in),
@@ -190,16 +218,15 @@ class Session:
                 data=content if isinstance(content, bytes) else None,
                 attributes=attributes_of(message),
                 retained=message.is_retained(),
-                timeout=PUBLISH_TIMEOUT_S,
+                timeout=deadline - self._loop.time(),
             )
             status = Constants.NOTIFY_PUBLISH_OK
         except TimeoutError:
             # There was no connection in all that time: it was never sent.
             status = Constants.NOTIFY_PUBLISH_FAILED
-        except TooLarge:
-            status = Constants.NOTIFY_MESSAGE_SIZE_LIMIT_EXCEEDED
         except HeadraceError as error:
-            status = STATUS[outcome_of(error)]
+            is_large = isinstance(error, TooLarge) and not error.maybe_stored
+            status = Constants.NOTIFY_MESSAGE_SIZE_LIMIT_EXCEEDED if is_large else STATUS[outcome_of(error)]
         self._tell_published(message, status)
 
     def _tell_published(self, message: MigratoryDataMessage, status: str) -> None:
@@ -212,6 +239,15 @@ class Session:
         self._token_watch.cancel()
         self._token_watch = self._loop.create_task(self._watch_token())
         await self._client.show_token()
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = self._loop.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Once a node has taken the token, tell so, and ask again for what the one before did not grant."""
+        await self._client.token_taken()
+        self._telling.status(Constants.NOTIFY_TOKEN_UPDATED, Constants.NOTIFY_TOKEN_UPDATED)
+        await self._follow_all([subject for subject in self._denied if subject in self._places])
 
     async def _watch_token(self) -> None:
         """Tell when the token is about to expire, and when the cluster takes it no more."""
@@ -243,35 +279,3 @@ class Session:
         has_expired = expires_s is not None and time.time() >= expires_s
         status = Constants.NOTIFY_TOKEN_EXPIRED if has_expired else Constants.NOTIFY_TOKEN_INVALID
         self._telling.status(status, status)
-
-
-class _Connection:
-    """Counts attempts and tells what the application wants to know of them."""
-
-    def __init__(self, terms: Terms, telling: Telling) -> None:
-        self._terms = terms
-        self._telling = telling
-        self._failures = 0
-        self._was_connected = False
-        self._attempts: deque[float] = deque()
-
-    def on_state(self, state: State) -> None:
-        if state.connected:
-            self._failures, self._was_connected = 0, True
-            self._telling.status(Constants.NOTIFY_SERVER_UP, state.server)
-        elif self._was_connected:
-            # It broke: no attempt has failed yet.
-            self._was_connected = False
-        else:
-            self._failures += 1
-            if self._failures == self._terms.attempts_before_down:
-                self._telling.status(Constants.NOTIFY_SERVER_DOWN, state.server)
-            self._count_attempt(time.monotonic())
-
-    def _count_attempt(self, now: float) -> None:
-        self._attempts.append(now)
-        while self._attempts[0] < now - RATE_WINDOW_S:
-            self._attempts.popleft()
-        if len(self._attempts) >= self._terms.attempts_in_window:
-            self._attempts.clear()
-            self._telling.status(Constants.NOTIFY_RECONNECT_RATE_EXCEEDED, "")

@@ -10,12 +10,12 @@ from headrace.migratorydata.addresses import parse_servers
 @pytest.mark.parametrize(
     ("given", "server"),
     [
-        ("127.0.0.1:8800", Server("http://127.0.0.1:8800", 100)),
-        ("50 push.example.com:80", Server("http://push.example.com:80", 50)),
+        ("127.0.0.1:8800", Server("http://127.0.0.1:8800", 1)),
+        ("50 push.example.com:80", Server("http://push.example.com:80", 0.5)),
         ("0 h:1", Server("http://h:1", 0)),
-        ("100 https://h", Server("https://h", 100)),
-        ("ws://h:1/", Server("ws://h:1", 100)),
-        ("[::1]:8800", Server("http://[::1]:8800", 100)),
+        ("100 https://h", Server("https://h", 1)),
+        ("ws://h:1/", Server("ws://h:1", 1)),
+        ("[::1]:8800", Server("http://[::1]:8800", 1)),
     ],
 )
 def test_a_server_is_an_address_perhaps_with_a_weight(given: str, server: Server) -> None:

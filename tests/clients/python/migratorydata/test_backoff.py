@@ -23,6 +23,13 @@ def test_delays_are_the_documented_ones(settings: Settings, ranges: list[tuple[f
     assert schedule.delay_s(1, 0.0, 0.9) == 0, "the first connection of all waits for nothing"
 
 
+def test_the_longest_absence_is_that_of_the_delays_that_are_set() -> None:
+    assert not Backoff().fits(180), "MigratoryData's own defaults and its own cache"
+    assert Backoff(settings=Settings(most_s=60)).fits(180)
+    assert Backoff(settings=Settings(policy=Constants.CONSTANT_WINDOW_BACKOFF)).fits(180)
+    assert not Backoff(settings=Settings(quick_retries=50, most_s=1)).fits(180)
+
+
 def test_everything_else_is_a_schedules() -> None:
     assert isinstance(Backoff(), Schedule)
     assert Backoff(settings=Settings(quick_retries=0)).delay_s(1, 1.0, 0.0) == 40

@@ -57,6 +57,28 @@ def test_what_is_lost_is_said_and_the_newest_value_told() -> None:
     ]
 
 
+def test_a_loss_with_nothing_after_it_is_said_once() -> None:
+    following = Following(resumed=True)
+    assert shown(following.started(started(7, 7, Recovery.ROLLED_BACK))) == [ALLOW, RESYNC]
+    assert following.gap(Gap("a/b", Recovery.ROLLED_BACK, (Range(7, 8, 9),))) == []
+    assert following.gap(Gap("a/b", Recovery.TRIMMED, (Range(7, 8, 9),))) == [RESYNC], "that is another one"
+
+
+def test_a_gap_in_the_history_is_said() -> None:
+    following = Following(resumed=False)
+    following.started(started(2, 9))
+    following.message(at(3))
+    assert following.gap(Gap("a/b", Recovery.TRIMMED, (Range(7, 4, 5),))) == [RESYNC]
+
+
+def test_a_snapshot_that_is_yet_to_come_is_not_told_twice() -> None:
+    following = Following(resumed=True)
+    told = following.started(started(4, 6, Recovery.TRIMMED, snapshot=5))
+    assert shown(told) == [ALLOW, RESYNC]
+    told += following.message(at(5)) + following.message(at(6))
+    assert shown(told)[2:] == ["5 RECOVERED", "6 RECOVERED"]
+
+
 def test_a_gap_while_connected_is_said_too() -> None:
     following = Following(resumed=False)
     following.started(started(4, 4))
@@ -74,3 +96,5 @@ def test_a_place_says_where_to_go_on() -> None:
     assert Place().since == "now"
     assert Place(history=3).since == {"last": 3}
     assert Place(history=3, position=Position(7, 1)).since == Position(7, 1)
+    assert Place(history=3, was_absent=True).since == "earliest"
+    assert [Place().has_begun, Place(was_absent=True).has_begun] == [False, True]

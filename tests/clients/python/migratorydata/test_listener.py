@@ -1,11 +1,13 @@
 """The listener's thread: one thing at a time, in order, whatever the application raises."""
 
 import threading
+from typing import ClassVar
 
 import pytest
 
 from headrace.migratorydata import MigratoryDataMessage
-from headrace.migratorydata.listener import Telling
+from headrace.migratorydata import listener as listening
+from headrace.migratorydata.listener import MigratoryDataListener, Telling
 
 MESSAGE = MigratoryDataMessage("/a/b", "x")
 
@@ -41,7 +43,7 @@ def test_both_spellings_are_called_in_order(listener: Snake | Camel) -> None:
     telling.start()
     telling.status("s", "i")
     telling.message(MESSAGE, lambda: done.append(1))
-    telling.stop()
+    telling.await_end(telling.stop())
     assert listener.told == [("s", "i"), MESSAGE]
     assert done == [1]
     telling.stop()
@@ -53,7 +55,7 @@ def test_what_the_application_raises_ends_nothing(caplog: pytest.LogCaptureFixtu
     telling.start()
     telling.status("bad", "")
     telling.status("good", "")
-    telling.stop()
+    telling.await_end(telling.stop())
     assert listener.told == [("bad", ""), ("good", "")]
     assert "the listener failed in on_status" in caplog.text
 
@@ -63,7 +65,7 @@ def test_it_may_be_stopped_by_the_application_and_start_again() -> None:
 
     class Stops:
         def on_status(self, status: str, info: str) -> None:
-            telling.stop()
+            telling.await_end(telling.stop())
             ended.set()
 
     telling.listener = Stops()
@@ -73,7 +75,7 @@ def test_it_may_be_stopped_by_the_application_and_start_again() -> None:
     telling.listener = listener = Snake()
     telling.start()
     telling.status("again", "")
-    telling.stop()
+    telling.await_end(telling.stop())
     assert listener.told == [("again", "")]
 
 
@@ -82,3 +84,57 @@ def test_without_a_listener_nothing_happens() -> None:
     telling.start()
     telling.status("s", "i")
     telling.stop()
+
+
+def test_what_comes_after_a_new_start_waits_for_what_is_being_told() -> None:
+    telling, order, going_on = Telling(), [], threading.Event()
+
+    class Restarts:
+        def on_status(self, status: str, info: str) -> None:
+            assert going_on.wait(10)
+            if status == "restart":
+                telling.stop()
+                telling.start()
+                telling.status("new", "")
+            order.append(status)
+
+    telling.listener = Restarts()
+    telling.start()
+    telling.status("restart", "")
+    telling.status("old", "")
+    going_on.set()
+    while "new" not in order:
+        threading.Event().wait(0.001)
+    telling.await_end(telling.stop())
+    assert order == ["restart", "old", "new"]
+
+
+def test_who_extends_the_protocol_with_the_other_spelling_is_told() -> None:
+    class Extends(MigratoryDataListener):
+        told: ClassVar[list[object]] = []
+
+        def onMessage(self, message: MigratoryDataMessage) -> None:
+            self.told.append(message)
+
+    telling = Telling()
+    telling.listener = Extends()
+    telling.start()
+    telling.message(MESSAGE)
+    telling.status("s", "i")
+    telling.await_end(telling.stop())
+    assert Extends.told == [MESSAGE]
+
+
+def test_a_listener_that_waits_for_the_caller_does_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "END_TIMEOUT_S", 0.01)
+    telling, released = Telling(), threading.Event()
+
+    class Waits:
+        def on_status(self, status: str, info: str) -> None:
+            released.wait(10)
+
+    telling.listener = Waits()
+    telling.start()
+    telling.status("s", "i")
+    telling.await_end(telling.stop())
+    released.set()

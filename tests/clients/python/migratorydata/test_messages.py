@@ -37,6 +37,8 @@ def test_the_constructor_is_version_6s() -> None:
         (MigratoryDataMessage("/a/b", b""), 5),
         (MigratoryDataMessage("/a/b", 5), 5),  # type: ignore[arg-type]
         (MigratoryDataMessage("/a/b", "x", closure=None), 5),  # type: ignore[arg-type]
+        (MigratoryDataMessage("/a/b", "\ud800"), 5),
+        (MigratoryDataMessage("/a/b", "x", fields=[("k", "\ud800")]), 6),
         (MigratoryDataMessage("/a/b", "x", qos=2), 5),
         (MigratoryDataMessage("/a", "x"), 1),
         (MigratoryDataMessage("/a/b", "x", reply_subject="r"), 1),

@@ -1,43 +1,187 @@
-"""What a session counts: attempts in a row, and in a window. test_client.py shows the rest on real nodes."""
+"""What a session makes of tokens, absent topics and refusals, on a real node that takes JWTs."""
 
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import httpx
+import jwt
+import nodes
 import pytest
+import servers
+from nodes import Node
 
-from headrace import State
 from headrace.migratorydata import session
-from headrace.migratorydata.listener import Telling
-from headrace.migratorydata.session import Terms, _Connection
+from headrace.migratorydata.client import MigratoryDataClient, MigratoryDataException, MigratoryDataMessage
+from headrace.migratorydata.constants import MessageType
+
+KEY = "k" * 32
+MINE, OTHERS = "/default/mine", "/default/others"
 
 
-class Told(Telling):
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-
-    def status(self, status: str, info: str) -> None:
-        self.told.append(status.removeprefix("NOTIFY_") + (f" {info}" if info else ""))
-
-
-def a_connection(*, down: int, window: int = 100) -> tuple[_Connection, Told]:
-    told = Told()
-    terms = Terms(servers=[], token=str, tls=None, schedule=None, attempts_before_down=down, attempts_in_window=window)
-    return _Connection(terms, told), told
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    env = {"HEADRACE_AUTH_KEYS": json.dumps([{"kid": "k", "algorithm": "HS256", "secret": KEY}])}
+    with servers.valkey() as server, nodes.on(server, count=1, env=env) as (running,):
+        with httpx.Client(base_url=running.url, headers=running.headers) as http:
+            for subject in (MINE, OTHERS):
+                http.put(topic(subject)).raise_for_status()
+        yield running
 
 
-UP, FAILED = State(connected=True, server="a"), State(connected=False, server="b", reason="refused")
+def topic(subject: str) -> str:
+    return "/v1/projects/default/topics/" + subject.rpartition("/")[2]
 
 
-def test_down_is_told_once_after_so_many_failed_attempts() -> None:
-    connection, told = a_connection(down=2)
-    for state in (FAILED, FAILED, FAILED, UP, FAILED, FAILED, FAILED):
-        connection.on_state(state)
-    # The first after UP is the break itself.
-    assert told.told == ["SERVER_DOWN b", "SERVER_UP a", "SERVER_DOWN b"]
+def token(*subjects: str, lives_s: float = 3600) -> str:
+    claims = {"sub": "ann", "exp": int(time.time() + lives_s), "permissions": {"all": list(subjects)}}
+    return jwt.encode(claims, KEY, headers={"kid": "k"})
 
 
-def test_many_attempts_in_three_minutes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(session.time, "monotonic", lambda: now)
-    connection, told = a_connection(down=1000, window=3)
-    for now in (0.0, 100.0, 181.0, 190.0, 200.0, 300.0):  # noqa: B007
-        connection.on_state(FAILED)
-    assert told.told == ["RECONNECT_RATE_EXCEEDED"]
+@pytest.fixture
+def client(node: Node, listener) -> Iterator[MigratoryDataClient]:  # type: ignore[no-untyped-def]
+    client = MigratoryDataClient()
+    client.set_listener(listener)
+    client.set_servers([f"127.0.0.1:{node.port}"])
+    yield client
+    client.disconnect()
+
+
+def about(listener, *subjects: str) -> list[tuple[str, str]]:  # type: ignore[no-untyped-def]
+    return [told for told in listener.statuses if told[1] in subjects]
+
+
+def test_a_token_with_more_rights_brings_what_was_denied(client, listener) -> None:  # type: ignore[no-untyped-def]
+    client.set_entitlement_token(token(MINE))
+    client.subscribe([MINE, OTHERS])
+    client.connect()
+    listener.wait_for("NOTIFY_SUBSCRIBE_ALLOW", MINE)
+    listener.wait_for("NOTIFY_SUBSCRIBE_DENY", OTHERS)
+    client.subscribe([OTHERS])
+    listener.wait(lambda: listener.statuses.count(("NOTIFY_SUBSCRIBE_DENY", OTHERS)) == 2)
+    client.set_entitlement_token(token("/default/*"))
+    listener.wait_for("NOTIFY_SUBSCRIBE_ALLOW", OTHERS)
+    client.publish(MigratoryDataMessage(OTHERS, "x", "closure"))
+    listener.wait_for("NOTIFY_PUBLISH_OK", "closure")
+    listener.wait(lambda: listener.contents == ["x"])
+    assert listener.statuses.count(("NOTIFY_TOKEN_UPDATED", "NOTIFY_TOKEN_UPDATED")) == 1
+    assert about(listener, MINE) == [("NOTIFY_SUBSCRIBE_ALLOW", MINE)]
+
+
+def test_a_token_runs_out_unless_it_is_renewed(client, listener, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(session, "RENEW_BEFORE_S", 3598.0)
+    client.set_entitlement_token(token("/default/*"))
+    client.subscribe([MINE])
+    client.connect()
+    listener.wait_for("NOTIFY_TOKEN_TO_EXPIRE")
+    client.set_entitlement_token(token("/default/*", lives_s=7200))
+    listener.wait_for("NOTIFY_TOKEN_UPDATED")
+    client.set_entitlement_token(token("/default/*", lives_s=2))
+    listener.wait_for("NOTIFY_TOKEN_EXPIRED")
+    words = [status for status, _ in listener.statuses if "TOKEN" in status]
+    assert [words[0], words[1], words[-1]] == [
+        "NOTIFY_TOKEN_TO_EXPIRE",
+        "NOTIFY_TOKEN_UPDATED",
+        "NOTIFY_TOKEN_EXPIRED",
+    ]
+    assert sorted(words[2:-1]) == ["NOTIFY_TOKEN_TO_EXPIRE", "NOTIFY_TOKEN_UPDATED"], "of the last one"
+
+
+def test_after_a_refused_token_another_one_connects_again(client, listener) -> None:  # type: ignore[no-untyped-def]
+    client.set_entitlement_token("another-token")
+    client.subscribe([MINE])
+    client.connect()
+    listener.wait_for("NOTIFY_TOKEN_INVALID")
+    client.set_entitlement_token(token("/default/*"))
+    listener.wait_for("NOTIFY_SUBSCRIBE_ALLOW", MINE)
+    assert [status for status, _ in listener.statuses if "TOKEN" in status] == ["NOTIFY_TOKEN_INVALID"]
+    with pytest.raises(MigratoryDataException) as refused:
+        client.set_entitlement_token("two words")
+    assert refused.value.code == MigratoryDataException.E_ENTITLEMENT_TOKEN
+    client.disconnect()
+    client.set_entitlement_token("two words")
+    with pytest.raises(MigratoryDataException) as refused:
+        client.connect()
+    assert refused.value.code == MigratoryDataException.E_ENTITLEMENT_TOKEN
+
+
+def test_without_a_token_a_subscription_is_denied(client, listener) -> None:  # type: ignore[no-untyped-def]
+    client.subscribe([MINE, "/default/*"])
+    client.connect()
+    listener.wait_for("NOTIFY_SUBSCRIBE_DENY", MINE)
+    listener.wait_for("NOTIFY_SUBSCRIBE_DENY", "/default/*")
+
+
+def test_what_is_published_before_the_first_message_of_a_pause_is_recovered(  # type: ignore[no-untyped-def]
+    client, node: Node, listener
+) -> None:
+    client.set_entitlement_token(token("/default/*"))
+    client.subscribe([OTHERS])
+    client.connect()
+    listener.wait_for("NOTIFY_SUBSCRIBE_ALLOW", OTHERS)
+    client.pause()
+    body = {"messages": [{"data": "YQ=="}]}
+    httpx.post(f"{node.url}{topic(OTHERS)}:publish", headers=node.headers, json=body).raise_for_status()
+    client.resume()
+    listener.wait_for("NOTIFY_DATA_SYNC", OTHERS)
+    assert (listener.contents[-1], listener.kinds[-1]) == ("a", MessageType.RECOVERED)
+
+
+def test_a_subject_that_is_no_topic_yet_is_followed_from_its_first_message(  # type: ignore[no-untyped-def]
+    client, node: Node, listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ABSENT_S", 0.05)
+    name = f"p{uuid.uuid4().hex}"
+    subject, path = f"/{name}/lines", f"/v1/projects/{name}"
+    client.set_entitlement_token(token(f"/{name}/*"))
+    client.subscribe([subject])
+    client.connect()
+    listener.wait_for("NOTIFY_SERVER_UP")
+    with httpx.Client(base_url=node.url, headers=node.headers) as http:
+        http.post(path, json={}).raise_for_status()
+        http.put(f"{path}/topics/lines").raise_for_status()
+        http.post(f"{path}/topics/lines:publish", json={"messages": [{"data": "YQ=="}]}).raise_for_status()
+        listener.wait(lambda: listener.contents == ["a"])
+    assert about(listener, subject)[0] == ("NOTIFY_SUBSCRIBE_ALLOW", subject)
+
+
+def test_the_application_may_call_the_client_wherever_it_is_told(client) -> None:  # type: ignore[no-untyped-def]
+    told: list[str] = []
+
+    class Calls:
+        def on_status(self, status: str, info: str) -> None:
+            if status == "NOTIFY_SUBSCRIBE_ALLOW" and not told:
+                client.publish(MigratoryDataMessage(MINE, "pause"))
+
+        def on_message(self, message: MigratoryDataMessage) -> None:
+            if message.get_message_type() is MessageType.SNAPSHOT:
+                return
+            told.append(str(message.get_content()))
+            calls: dict[str, Callable[[], None]] = {"pause": self.pause, "leave": self.leave, "again": self.again}
+            calls.get(told[-1], lambda: None)()
+
+        def pause(self) -> None:
+            client.pause()
+            client.resume()
+            client.publish(MigratoryDataMessage(MINE, "leave"))
+
+        def leave(self) -> None:
+            client.unsubscribe([MINE])
+            client.subscribe_with_history([MINE], 1)
+            client.publish(MigratoryDataMessage(MINE, "again"))
+
+        def again(self) -> None:
+            if told.count("again") == 1:
+                client.disconnect()
+                client.connect()
+                client.publish(MigratoryDataMessage(MINE, "end"))
+
+    client.set_listener(Calls())
+    client.set_entitlement_token(token("/default/*"))
+    client.subscribe([MINE])
+    client.connect()
+    deadline = time.monotonic() + 30
+    while "end" not in told:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.01)
