@@ -89,6 +89,8 @@ async def test_a_page_outlives_its_node(two: tuple[Node, Node], receiver: Receiv
         assert (await frame(socket))["data"] == "two"
         await asyncio.sleep(LEASE_SECONDS + 1.5)
         assert presence(receiver) == [("connected", "player & co")], "it was never away"
+    # Told before the nodes end: they would wait for this loop, which then stands still.
+    await eventually(lambda: presence(receiver)[1:] == [("disconnected", "player & co")], "disconnected")
 
 
 async def test_a_client_that_died_with_its_node_is_told_of_once(two: tuple[Node, Node], receiver: Receiver) -> None:
