@@ -33,8 +33,18 @@ document.title = "ready";
 </script>"""
 
 
+POSTED: list[tuple[str, str, bytes]] = []
+"""To the application: path, media type, body."""
+
+
 class Pages(BaseHTTPRequestHandler):
     """The application's page: what follows `?` is where its script comes from."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        POSTED.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(204)
+        self.end_headers()
 
     def do_GET(self) -> None:
         body = PAGE.format(base=self.path.partition("?")[2]).encode()
@@ -130,3 +140,18 @@ async def first_terminated(page: Page, node: Node) -> object:
     await asyncio.to_thread(channel.send_message, "patient", "once more")
     await has(page, ["before", "while it is away", "after", "once more"])
     return await page.evaluate("noted")
+
+
+async def test_what_a_page_sends_goes_to_its_application(two: list[Node], site: str) -> None:
+    first, _ = two
+    channel.configure(first.url, first.token)
+    token = await asyncio.to_thread(channel.create_channel, "player-1")
+    async with browser.chromium() as chrome:
+        page = await following(chrome, site, token, [first])
+        assert await page.evaluate("socket.send('a b&c=d \u2713')") is True
+        async with asyncio.timeout(30):
+            while not POSTED:
+                await asyncio.sleep(0.02)
+        form = b"key=player~2D1&msg=a%20b%26c%3Dd%20%E2%9C%93"
+        assert [("/_ah/channel/receive", "application/x-www-form-urlencoded", form)] == POSTED
+        assert await page.evaluate("noted") == ["onopen"]
