@@ -36,8 +36,11 @@ class HubLimits:
     """Frames are joined up to here: the sockets' high-water mark."""
     feeds: int = 20_000
     """Topics that one node follows; each costs a channel and up to 256 KiB of recent messages."""
-    linger_seconds: float = 1.5
-    """How long a topic is followed after its last subscriber left: reconnects find it running."""
+    linger_seconds: float = 0.9
+    """How long a topic is followed after its last subscriber left: reconnects find it running.
+
+    Looked at twice in `watch_seconds`: in all less than the 2 s that a count of followers may be old (`must_be_heard`).
+    """
     watch_seconds: float = 1.0
     """Between two looks of the watchdog (DESIGN 5)."""
     grace_seconds: float = GRACE_SECONDS
@@ -293,7 +296,9 @@ class Hub:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._limits.watch_seconds)
+            await asyncio.sleep(self._limits.watch_seconds / 2)
+            self._close_idle()
+            await asyncio.sleep(self._limits.watch_seconds / 2)
             try:
                 await self.watch_once()
             except Exception:
