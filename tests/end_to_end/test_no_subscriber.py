@@ -39,11 +39,11 @@ async def realtime(node: Node, topic: str) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def streaming(node: Node, topic: str) -> AsyncIterator[None]:
-    async with httpx.AsyncClient(base_url=node.url, headers=node.headers, timeout=30) as http:
-        async with http.stream("GET", f"{TOPICS}/{topic}:stream") as response:
-            async for _ in response.aiter_bytes():
-                break
-            yield
+    http = httpx.AsyncClient(base_url=node.url, headers=node.headers, timeout=30)
+    async with http, http.stream("GET", f"{TOPICS}/{topic}:stream") as response:
+        async for _ in response.aiter_bytes():
+            break
+        yield
 
 
 @contextlib.asynccontextmanager
