@@ -39,6 +39,9 @@ MAX_MIRRORS = 32
 PRESENT_MS = 24 * 3_600_000
 """How long a client's presence is remembered when no node is there to look after it."""
 
+MAX_EVENTS = 50
+"""That are noted for one client (`_channel.lua`)."""
+
 PAGE_MESSAGES = 100
 PAGE_BYTES = 256 * 1024
 
@@ -231,11 +234,24 @@ class ChannelStore:
 
     async def told(self, client: bytes, events: Sequence[ChannelEvent]) -> None:
         """These need not be told any more."""
+        await self._strike(client, [event.number for event in events])
+
+    async def take(self, client: bytes, event: ChannelEvent) -> bool:
+        """Strike off an event and all before it; True for the one caller who is to tell it."""
+        if event.number > 1:
+            await self._strike(client, range(max(event.number - MAX_EVENTS, 1), event.number))
+        return await self._strike(client, [event.number]) == 1
+
+    async def _strike(self, client: bytes, numbers: Sequence[int]) -> int:
+        """Return how many of them were not struck off before."""
         _, state = self._keys.channel(client)
         try:
-            await self._commands.execute(state, "HDEL", state, *(f"e{event.number}" for event in events), retry=True)
+            found = await self._commands.execute(
+                state, "HDEL", state, *(f"e{number}" for number in numbers), retry=True
+            )
         except ReplyError as error:
             raise wire.refusal(error) from error
+        return cast(int, found)
 
     async def _watch(self, client: bytes, when_ms: int, score: Word) -> None:
         key = self._keys.channels_due(zlib.crc32(client) % SHARES)

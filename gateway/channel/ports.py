@@ -1,6 +1,6 @@
 """What the parts of this room know of each other: channels as an application uses them, and who is told of presence."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -25,10 +25,18 @@ class Presence:
     """Rises with each event of the client id: whoever hears two in the wrong order can tell."""
 
 
+Take = Callable[[], Awaitable[bool]]
+"""Asked right before an event is told, whether to tell it: yes once, and never after a later event of its client."""
+
+
+async def always() -> bool:
+    return True
+
+
 class Notifier(Protocol):
     """Tells the application of presence."""
 
-    async def notify(self, event: Presence) -> None:
+    async def notify(self, event: Presence, take: Take = always) -> None:
         """Return when it was told, or when trying is over. Raises `HeadraceError` where it should be told again:
 
         that is done later, under the same event id, if the configuration says so (`presence_retry`).

@@ -4,7 +4,8 @@ What counts is decided in Redis, once a client id: connected with the first conn
 last one, whichever nodes they were on. Each event is noted there until it is told. Any node that finds a client due
 looks after it, so it does not matter which one has died.
 
-At most once by default, as the original: an event is struck off before it is told. With retries it is struck off after,
+At most once by default, as the original: an event is struck off right before it is told, with those that came before
+it. So whatever waits on some node is not told after what has overtaken it. With retries it is struck off after,
 and told again, under the same id, by whoever finds it a minute later.
 """
 
@@ -17,7 +18,7 @@ from broker.errors import HeadraceError
 from broker.positions import Position
 from broker.store.channels import LOOKED_AT_ONCE, SHARES, ChannelEvent, ChannelStore
 from gateway.channel.attached import Attached
-from gateway.channel.ports import Notifier, Presence, PresenceKind
+from gateway.channel.ports import Notifier, Presence, PresenceKind, always
 
 LOOKS = 4
 """In the time after which a client counts as gone: so much later it may be noticed."""
@@ -70,13 +71,16 @@ class Presences:
                 log.exception("presence could not be told")
 
     async def _tell_one(self, client: bytes, event: ChannelEvent) -> None:
-        if not self._retries or self.notifier is None:
-            await self._store.told(client, [event])
+        async def take() -> bool:
+            return await self._store.take(client, event)
+
         if self.notifier is None:
+            await take()
             return
+        kind = PresenceKind(event.kind)
+        presence = Presence(kind=kind, client_id=client, event_id=event.id, sequence=event.number)
         async with asyncio.timeout(TELL_SECONDS):
-            kind = PresenceKind(event.kind)
-            await self.notifier.notify(Presence(kind=kind, client_id=client, event_id=event.id, sequence=event.number))
+            await self.notifier.notify(presence, always if self._retries else take)
         if self._retries:
             await self._store.told(client, [event])
 

@@ -5,7 +5,8 @@ it (standardwebhooks.com): `webhook-signature` is `v1,` and the base64 HMAC-SHA2
 <body>`, one for each secret in force. The id begins with `connected_` or `disconnected_`, so that the path, which is
 not signed, can be held against it.
 
-By default an event is told at most once, as in the original: it waits in a bounded queue and its answer is ignored.
+By default an event is told at most once, as in the original: it waits in a bounded queue, unless a later one of its
+client is told meanwhile, and its answer is ignored.
 With retry, `notify` returns after the application's yes and raises otherwise, and the event has its number as `seq`.
 """
 
@@ -19,10 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlencode
 from zlib import crc32
 
-from broker.errors import LimitExceeded
-from gateway.channel.ports import Presence
+from broker.errors import HeadraceError, LimitExceeded
+from gateway.channel.ports import Presence, Take, always
 from gateway.options import Secret
-from gateway.outgoing import Failed, Outgoing, OutgoingError
+from gateway.outgoing import Failed, Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ LANES = 16
 """Requests in flight at once without retry. A client id has one lane, so that its events keep their order."""
 
 MAX_WAITING = 1000
-"""Events that wait in one lane; one more is dropped."""
+"""Events that wait in one lane; one more is left to whoever finds it untold."""
 
 MAX_IN_FLIGHT = 256
 """With retry: events that are being told at once; one more is refused, to be told later."""
@@ -63,17 +64,17 @@ class Webhooks:
         self._secrets = tuple(secrets)
         self._retry = retry
         self._now_ms = now_ms
-        self._lanes = [asyncio.Queue[Presence](MAX_WAITING) for _ in range(LANES)]
+        self._lanes = [asyncio.Queue[tuple[Presence, Take]](MAX_WAITING) for _ in range(LANES)]
         self._in_flight = 0
         self.dropped = 0
-        """Events that were never told because too many waited."""
+        """Events for which there was no room; they are found a minute later, if nothing has overtaken them."""
 
-    async def notify(self, event: Presence) -> None:
+    async def notify(self, event: Presence, take: Take = always) -> None:
         """Raises `LimitExceeded`, `OutgoingError` with retry alone."""
         if not self._url:
             return
         if not self._retry:
-            self._enqueue(event)
+            self._enqueue(event, take)
             return
         if self._in_flight >= MAX_IN_FLIGHT:
             raise LimitExceeded("Too many presence events are being told.")
@@ -95,19 +96,20 @@ class Webhooks:
             async with asyncio.timeout(SETTLE_SECONDS):
                 await asyncio.gather(*(lane.join() for lane in self._lanes))
 
-    def _enqueue(self, event: Presence) -> None:
+    def _enqueue(self, event: Presence, take: Take) -> None:
         try:
-            self._lanes[crc32(event.client_id) % LANES].put_nowait(event)
+            self._lanes[crc32(event.client_id) % LANES].put_nowait((event, take))
         except asyncio.QueueFull:
             self.dropped += 1
-            log.warning("a presence event is dropped: too many wait", extra={"dropped": self.dropped})
+            log.warning("a presence event finds no room: too many wait", extra={"dropped": self.dropped})
 
-    async def _serve(self, lane: "asyncio.Queue[Presence]") -> None:
+    async def _serve(self, lane: "asyncio.Queue[tuple[Presence, Take]]") -> None:
         while True:
-            event = await lane.get()
+            event, take = await lane.get()
             try:
-                await self._post(event)
-            except OutgoingError as error:
+                if await take():
+                    await self._post(event)
+            except HeadraceError as error:
                 log.info("the application was not told of presence", extra={"reason": error.reason})
             except Exception:
                 log.exception("telling the application of presence failed")

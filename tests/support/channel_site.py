@@ -15,7 +15,7 @@ from broker.store.channels import ChannelStore
 from cluster.letters import Request
 from cluster.topology import Topology
 from gateway.channel import room
-from gateway.channel.ports import Presence
+from gateway.channel.ports import Presence, Take, always
 from gateway.channel.settings import Channel
 from gateway.channel.tokens import Tokens
 from gateway.realtime import endpoint as realtime
@@ -57,8 +57,9 @@ class Told:
         self.events: list[Presence] = []
         self.failing = False
 
-    async def notify(self, event: Presence) -> None:
-        self.events.append(event)
+    async def notify(self, event: Presence, take: Take = always) -> None:
+        if await take():
+            self.events.append(event)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from broker.errors import Unavailable
 from broker.store.channels import LOOKED_AT_ONCE, SHARES, ChannelRules, ChannelStore
 from cluster.topology import Topology
 from gateway.channel.attached import Attached
-from gateway.channel.ports import Presence
+from gateway.channel.ports import Presence, Take, always
 from gateway.channel.presence import Presences
 
 RULES = ChannelRules(strict=False, mirrors=False, keep_ms=60_000, keep_messages=5, keep_bytes=1000)
@@ -19,8 +19,8 @@ CLIENT = b"player"
 
 
 class Failing(Told):
-    async def notify(self, event: Presence) -> None:
-        await super().notify(event)
+    async def notify(self, event: Presence, take: Take = always) -> None:
+        await super().notify(event, take)
         raise Unavailable
 
 
@@ -113,6 +113,46 @@ async def test_what_is_not_told_comes_again_under_the_same_id(
     await eventually(lambda: len(told.events) >= 2)
     assert event in told.events
     assert {str(found.kind) for found in told.events} == {"connected", "disconnected"}
+
+
+class Slow(Told):
+    """Keeps what it is given until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[Presence, Take]] = []
+
+    async def notify(self, event: Presence, take: Take = always) -> None:
+        self.waiting.append((event, take))
+
+    async def let_go(self) -> None:
+        for event, take in self.waiting:
+            await super().notify(event, take)
+
+
+async def test_a_late_disconnect_does_not_overtake_a_reconnect(store: ChannelStore, attached: Attached) -> None:
+    slow, told = Slow(), Told()
+    one, other = presences(store, slow), presences(store, told)
+    await opened(store, other)
+    await eventually(lambda: told.events)
+    await one.close(CLIENT, "a", cursor=None, grace_ms=0, attached=attached)
+    await eventually(lambda: slow.waiting)
+    await opened(store, other)
+    await eventually(lambda: len(told.events) == 2)
+    await slow.let_go()
+    assert slow.events == []
+    assert [str(event.kind) for event in told.events] == ["connected", "connected"]
+    assert await pending(store) == 0
+
+
+async def test_what_two_nodes_were_to_tell_is_told_once(store: ChannelStore) -> None:
+    slow = Slow()
+    await opened(store, presences(store, slow))
+    await eventually(lambda: slow.waiting)
+    assert await pending(store) == 1, "it is told by another, should this node die now"
+    slow.waiting *= 2
+    await slow.let_go()
+    assert len(slow.events) == 1
 
 
 async def test_nobody_needs_to_be_told(store: ChannelStore) -> None:

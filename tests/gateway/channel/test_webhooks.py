@@ -9,7 +9,7 @@ import pytest
 from http_node import SECRET, eventually
 from receiver import Received, Receiver, answering, receiving
 
-from broker.errors import LimitExceeded
+from broker.errors import LimitExceeded, Unavailable
 from gateway.channel import webhooks
 from gateway.channel.ports import Presence, PresenceKind
 from gateway.channel.webhooks import Webhooks
@@ -242,3 +242,19 @@ def test_a_secret_that_is_given_is_the_only_one() -> None:
     assert given == [KEY.encode()]
     assert webhooks.secrets_of(given=None, key=SECRET, old=None) == [webhooks.derived(SECRET).encode()]
     assert SECRET.value not in webhooks.derived(SECRET)
+
+
+async def test_what_is_not_to_be_told_any_more_is_not_posted(receiver: Receiver) -> None:
+    async def overtaken() -> bool:
+        return False
+
+    async def unknown() -> bool:
+        raise Unavailable
+
+    async with telling(receiver) as hooks:
+        await hooks.notify(event(sequence=1), overtaken)
+        await hooks.notify(event(sequence=2), unknown)
+        await hooks.notify(event(sequence=3))
+        await eventually(lambda: receiver.received)
+
+    assert [request.headers["webhook-id"] for request in receiver.received] == ["connected_event-3"]
