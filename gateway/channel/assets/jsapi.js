@@ -328,8 +328,8 @@
       function refused(code, description) {
         if (code >= 500) {
           me.lost(code, description);
-        } else if (code === 409 && inDoubt && client) {
-          // What took over may have been this page, whose way was lost before it could know.
+        } else if (code === 409 && inDoubt && client && choice.way === "poll") {
+          // What took over may be a way of this page that was lost before it could know. Only a poll is not told so.
           client = "";
           inDoubt = false;
           round.unshift(choice);

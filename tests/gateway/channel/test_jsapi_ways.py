@@ -26,6 +26,7 @@ SCENE = """new Promise(function (done, failed) {
   window.got = [];
   window.noted = [];
   window.made = [];
+  window.muted = [];
   window.handler = {
     onopen: function () { noted.push("onopen"); },
     onmessage: function (event) { got.push(event.data); },
@@ -38,11 +39,11 @@ SCENE = """new Promise(function (done, failed) {
     window.setTimeout = function (work, ms) { return timeout(work, ms / times); };
   };
   var Original = window.WebSocket;
-  // `window.dead`: its frames stay on the way, in both directions.
+  // `dead`: its frames stay on the way, in both directions; `mute`: nothing comes back.
   window.WebSocket = function (url) {
     var inner = new Original(url), outer = this;
-    made.push(this);
-    inner.onmessage = function (event) { if (!outer.dead && !window.mute) outer.onmessage(event); };
+    this.mute = window.muted.indexOf(made.push(this)) >= 0;
+    inner.onmessage = function (event) { if (!outer.dead && !outer.mute) outer.onmessage(event); };
     inner.onclose = function () { outer.onclose(); };
     this.send = function (data) { if (!this.dead) inner.send(data); };
     this.close = function (code) { if (!this.dead) inner.close(code); };
@@ -127,22 +128,22 @@ async def test_a_way_that_lives_is_left_alone(page: Page, site: Site) -> None:
 
 
 async def test_a_way_that_opens_and_says_nothing_gives_way(page: Page, site: Site) -> None:
-    await page.evaluate("faster(10); window.mute = true")
+    await page.evaluate("faster(10); window.muted = [1]")
     await opened(page, site)
     await site.send("one")
     await got(page, "one")
     assert await page.evaluate("[made.length, noted]") == [1, ["onopen"]]
 
 
-async def test_it_is_not_shut_out_by_an_attempt_of_its_own(page: Page, site: Site) -> None:
+@pytest.mark.parametrize("ways", [("websocket",), ("websocket", "poll")])
+async def test_it_is_not_shut_out_by_an_attempt_of_its_own(page: Page, site: Site, ways: tuple[str, ...]) -> None:
     """The node has opened a connection whose first frame never came: the page is older than that, and means it."""
     await page.evaluate("faster(10)")
-    await opened(page, site, "websocket")
+    await opened(page, site, *ways)
     await site.send("one")
     await got(page, "one")
-    await page.evaluate("window.mute = true; made[0].cut()")
-    await page.until("made.length > 2")
-    await page.evaluate("window.mute = false")
+    await page.evaluate("window.muted = [2]; made[0].cut()")
+    await page.until("made.length > 1")
     await site.send("two")
     await got(page, "one", "two")
     assert await page.evaluate("noted") == ["onopen"]
