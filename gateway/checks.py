@@ -37,6 +37,7 @@ def contradictions(config: "Config") -> Iterator[Finding]:
         _anonymous,
         _jwks,
         _push,
+        _apigateway,
         _channel,
         _x509,
         _sizes,
@@ -154,6 +155,16 @@ def _push(config: "Config") -> Iterator[Finding]:
         yield "push.allowed_networks", f"must be networks such as 10.1.0.0/16: {error}"
     if not all(port.isascii() and port.isdecimal() and 0 < int(port) < 65_536 for port in config.push.ports):
         yield "push.ports", "must be port numbers"
+
+
+def _apigateway(config: "Config") -> Iterator[Finding]:
+    section = config.apigateway
+    if section.credentials or section.open:
+        return
+    for api in section.apis:
+        if api.authorizer is not None and api.authorizer.type == "iam":
+            wanted = "add one to [[apigateway.credentials]]"
+            yield "apigateway.apis", f"the authorizer of {api.name} asks for an access key, and there is none: {wanted}"
 
 
 def _channel(config: "Config") -> Iterator[Finding]:

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from gateway.apigateway.definitions import Api, AuthorizerSettings, AuthorizerType, Credential, Stage
+from gateway.apigateway.policies import ALL
+from gateway.apigateway.settings import ApiGateway
 from gateway.channel.settings import Channel
 from gateway.checks import MIN_SECRET_KEY_CHARS, MIN_SERVICE_TOKEN_CHARS, contradictions
 from gateway.config import Auth, Config, Limits
@@ -30,6 +33,12 @@ def test_with_redis_both_secrets_are_needed() -> None:
     assert found(Config(redis=Secret("redis://host"))) == ["service_token", "secret_key"]
 
 
+IAM = Api(
+    name="chat",
+    stages=(Stage(name="prod", path="/prod"),),
+    authorizer=AuthorizerSettings(type=AuthorizerType.IAM),
+)
+
 GOOD: list[dict[str, Any]] = [
     {"redis": Secret("redis://user:pa%20ss@host:6379/0")},
     {"redis": Secret("rediss://[::1]:6379")},
@@ -45,6 +54,9 @@ GOOD: list[dict[str, Any]] = [
     {"auth": Auth(jwks_url="http://[::1]:1/keys")},
     {"auth": Auth(jwks_url="http://id/keys", jwks_plain_http=True)},
     {"auth": Auth(anonymous_subscribe=("public/*",))},
+    {"apigateway": ApiGateway(apis=(IAM,), open=True)},
+    {"apigateway": ApiGateway(apis=(IAM,), credentials=(Credential(access_key="AK", secret=TOKEN, policy=ALL),))},
+    {"apigateway": ApiGateway(apis=(replace(IAM, authorizer=None),))},
     {"channel": Channel(presence_url="https://app.example/base")},
     {"channel": Channel(presence_url="http://app.example"), "push": Push(plain_http=True)},
     {"push": Push(allowed_networks=("10.0.0.0/8", "fd00::/8", "127.0.0.1"), ports=("443", "8443"))},
@@ -56,6 +68,7 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 BAD: list[tuple[dict[str, Any], str]] = [
+    ({"apigateway": ApiGateway(apis=(IAM,))}, "apigateway.apis"),
     ({"retention": RetentionDefaults(max_age_seconds=189)}, "retention.max_age_seconds"),
     (
         {"limits": Limits(pong_seconds=16), "retention": RetentionDefaults(max_age_seconds=200)},
