@@ -58,6 +58,9 @@ def test_the_defaults_are_allowed_and_every_value_has_its_rule() -> None:
     [
         {"replicaCount": 0},
         {"replicas": 3},
+        {"nameOverride": "Upper_case"},
+        {"fullnameOverride": "-a"},
+        {"podLabels": {"app.kubernetes.io/name": "another"}},
         {"image": {"digest": "latest"}},
         {"redis": {"url": "localhost"}},
         {"drain": {"seconds": 0}},
