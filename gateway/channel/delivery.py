@@ -46,10 +46,14 @@ class Delivery:
         minutes = self._settings.token_minutes if minutes is None else minutes
         if not 1 <= minutes <= MAX_TOKEN_MINUTES:
             raise InvalidDuration
+        now, random = self._now_ms() / 1000, secrets.randbelow(MAX_RANDOM)
+        token = self._tokens.make(client_id, minutes=minutes, now=now, random=random)
+        if len(token) > MAX_TOKEN_CHARS:
+            # For a token in place of an id, which may be that long.
+            raise InvalidClientId(f"Client id length {len(client_id)} is too long for a token")
         ends = {topic: await self._end_of(topic) for topic in topics}
         await self._store.bind(client_id, ends, live_ms=minutes * MINUTE_MS)
-        now, random = self._now_ms() / 1000, secrets.randbelow(MAX_RANDOM)
-        return self._tokens.make(client_id, minutes=minutes, now=now, random=random)
+        return token
 
     async def send(self, key: bytes, message: bytes) -> None:
         if not message:

@@ -5,6 +5,8 @@ from channel_site import Site, Sites
 
 from broker.errors import LimitExceeded
 from broker.names import parse_topic
+from broker.store.keys import Keys
+from cluster.topology import Topology
 from gateway.channel.errors import BadMessage, InvalidClientId, InvalidDuration
 from gateway.channel.settings import Channel
 
@@ -71,6 +73,24 @@ async def test_what_reaches_nobody_is_dropped_without_a_word(site: Site) -> None
     await site.send("to too much", to=b"x" * 5000)
     await site.send("to bytes", to=b"\xff\xfe")
     assert await received(site, connection) == []
+
+
+async def test_no_token_is_made_that_could_not_be_read(sites: Sites) -> None:
+    async with sites(Channel(client_id_bytes=256)) as site:
+        token = await site.room.channels.create(b"\xff" * 256)
+        assert (await site.dev("connect", token))[0] == "200 OK"
+        again = await site.room.channels.create((await site.room.channels.create(b"-" * 128)).encode())
+        assert (await site.dev("connect", again))[0] == "200 OK"
+        with pytest.raises(InvalidClientId):
+            await site.room.channels.create(token.encode())
+
+
+async def test_what_nobody_can_be_called_leaves_nothing_behind(site: Site, commands: Topology) -> None:
+    late, forged = site.token(minutes=1, ago_s=100), f"{site.token()}x"
+    for key in (late, forged, "x" * 900, "unknown"):
+        await site.send("kept for nobody", to=key.encode())
+        for name in Keys(site.node.config.prefix).channel(key.encode()):
+            assert await commands.execute(name, "EXISTS", name, retry=True) == 0
 
 
 async def test_message_sizes_and_bytes(site: Site) -> None:
