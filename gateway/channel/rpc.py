@@ -142,9 +142,12 @@ class Rpc:
     def _application_info(self, scope: Scope) -> tuple[int, bytes]:
         """Return the YAML by which a client knows whom it talks to; it compares `rtok` with what it sent."""
         try:
-            rtok = query_of(scope).get("rtok", "0")
+            query = query_of(scope)
         except InvalidRequest:
-            rtok = ""
+            query = {"rtok": ""}
+        # The old client puts `?rtok=` behind whatever path it was given, one with `?token=` included.
+        behind = query.get("token", "").partition("?rtok=")[2]
+        rtok = query.get("rtok", behind or "0")
         if not _RTOK.fullmatch(rtok):
             return 400, b"rtok is not valid."
         return 200, f"{{app_id: {self._application}, rtok: '{rtok}'}}\n".encode()

@@ -366,7 +366,9 @@ async def test_a_page_of_a_foreign_origin_is_refused(scene: Scene, path: str) ->
 # The rest of remote_api.
 
 
-@pytest.mark.parametrize(("query", "rtok"), [("?rtok=12345", "12345"), ("", "0"), ("?rtok=a-b_c.d", "a-b_c.d")])
+@pytest.mark.parametrize(
+    ("query", "rtok"), [("?rtok=12345", "12345"), ("", "0"), ("?rtok=a-b_c.d", "a-b_c.d"), ("?token=t?rtok=7", "7")]
+)
 async def test_a_client_learns_the_application(scene: Scene, query: str, rtok: str) -> None:
     answer = await scene.client.get(f"{scene.url}/_ah/remote_api{query}", headers=REMOTE_API)
 
