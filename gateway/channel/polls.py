@@ -71,6 +71,9 @@ class Polls:
         self._closed: dict[tuple[bytes, str], None] = {}
         self._is_draining = False
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def drain(self) -> None:
         """Answer all that are held, and hold none any more: the node ends."""
         self._is_draining = True

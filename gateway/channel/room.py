@@ -102,6 +102,7 @@ def build(
     )
     lines = Lines(services)
     polls = Polls(services, lines.spawn)
+    _watch(context, polls, webhooks)
     front.waiting_rooms.append(SocketRoom(services, lines, front.node))
     remote = rpc.build(
         context.auth,
@@ -122,6 +123,13 @@ def build(
         drain=polls.drain,
         settle=webhooks.settle,
     )
+
+
+def _watch(context: Context, polls: Polls, webhooks: Webhooks) -> None:
+    watch = context.metrics.watch
+    watch("headrace_channel_polls", "Polls of channels that are held.", lambda: len(polls))
+    watch("headrace_channel_presence_waiting", "Presence events that wait to be told.", lambda: webhooks.waiting)
+    watch("headrace_channel_presence_delayed", "Presence events that found no room.", lambda: webhooks.dropped)
 
 
 def _services(

@@ -84,6 +84,11 @@ class Webhooks:
         finally:
             self._in_flight -= 1
 
+    @property
+    def waiting(self) -> int:
+        """Events that wait in the lanes, or are being told."""
+        return sum(lane.qsize() for lane in self._lanes) + self._in_flight
+
     async def run(self) -> None:
         """Tell what waits, until cancelled."""
         async with asyncio.TaskGroup() as group:

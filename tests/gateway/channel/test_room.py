@@ -25,6 +25,22 @@ async def test_the_room_takes_its_paths(site: Site) -> None:
     assert not any(room.takes({"path": path}) for path in ("/", "/v1/projects", "/_ahx"))
 
 
+async def test_held_polls_are_counted(sites: Sites) -> None:
+    async with sites(STEADY) as site:
+        connection = await site.connect()
+        polling = asyncio.create_task(site.poll(connection))
+
+        def told() -> list[str]:
+            return site.node.context.metrics.text().decode().splitlines()
+
+        await eventually(lambda: "headrace_channel_polls 1.0" in told())
+        await site.send("there")
+        await polling
+        await eventually(lambda: "headrace_channel_polls 0.0" in told())
+        assert "headrace_channel_presence_waiting 0.0" in told()
+        assert "headrace_channel_presence_delayed 0.0" in told()
+
+
 async def test_connected_on_one_node_and_sent_on_another(sites: Sites) -> None:
     async with sites(STEADY, name="n1") as one, sites(STEADY, name="n2", client=one.client) as two, page(one) as socket:
         await frame(socket)

@@ -170,7 +170,7 @@ async def test_what_waits_is_bounded(receiver: Receiver) -> None:
     finally:
         await outgoing.close()
 
-    assert hooks.dropped == 5
+    assert (hooks.dropped, hooks.waiting) == (5, webhooks.MAX_WAITING)
 
 
 @pytest.mark.parametrize("status", [199 + 105, 400, 404, 500, 503])
