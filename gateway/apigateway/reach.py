@@ -1,7 +1,8 @@
 """What a call to `@connections` speaks to, by the path before it (contracts/apigateway 1). Pure.
 
-An endpoint may have any path. The path of a stage leads to the connections of that stage alone; any other leads to
-those of all stages, and then the caller's policy must allow the call for each of them.
+An endpoint may have any path. The path of a stage leads to the connections of that stage alone, and so does its name
+where no other stage has it: back ends post to `https://{domainName}/{stage}` (contracts/apigateway 10). Any other path
+leads to those of all stages, and then the caller's policy must allow the call for each of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,11 @@ class Reaches:
                     message_bytes=api.limits.message_bytes,
                     throttles=_present(throttles, [api.name]),
                 )
+        names = [stage.name for stage in stages]
+        for reach in list(self._by_path.values()):
+            name = reach.stages[0].name
+            if names.count(name) == 1:
+                self._by_path.setdefault(f"/{name}".encode(), reach)
         self._all = Reach(
             stages=tuple(stages),
             message_bytes=max((api.limits.message_bytes for api in section.apis), default=MAX_POST_BYTES),

@@ -1,7 +1,8 @@
 import pytest
 from management import api
 
-from gateway.apigateway.definitions import ApiLimits
+from gateway.apigateway.definitions import Api, ApiLimits
+from gateway.apigateway.definitions import Stage as Deployed
 from gateway.apigateway.policies import ALL, read_policy
 from gateway.apigateway.ports import Stage
 from gateway.apigateway.reach import MAX_POST_BYTES, Reaches
@@ -29,6 +30,16 @@ def test_any_other_path_leads_to_all_stages(prefix: bytes) -> None:
     reach = Reaches(TWO, {}).of(prefix)
     assert reach.within is None and len(reach.stages) == 3
     assert reach.message_bytes == 200_000
+
+
+def test_the_name_of_a_stage_leads_to_it_where_no_other_has_it() -> None:
+    stages = {"chat": ("v1", "/ws/v1"), "game": ("beta", "/game/beta"), "quiz": ("beta", "/quiz")}
+    stages |= {"shop": ("live", "/live/shop"), "news": ("on", "/live")}
+    apis = tuple(Api(name=name, stages=(Deployed(name=stage, path=path),)) for name, (stage, path) in stages.items())
+    reaches = Reaches(ApiGateway(apis=apis), {})
+    assert reaches.of(b"/v1").within == reaches.of(b"/ws/v1").within == Stage("chat", "v1")
+    assert reaches.of(b"/beta").within is None
+    assert reaches.of(b"/live").within == Stage("news", "on"), "what clients connect to comes first"
 
 
 def test_an_only_stage_is_reached_by_any_path() -> None:
