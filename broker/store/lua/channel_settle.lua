@@ -30,7 +30,7 @@ if state.present ~= '' and state.due ~= '' then
   again = math.min(again, tonumber(state.due))
 end
 if #events > 0 then
+  -- It is told no longer than the channel is remembered: nothing prolongs that here.
   again = math.min(again, now + CLAIM_MS)
-  keep(2 * CLAIM_MS)
 end
 return { again == math.huge and 0 or again, events }

@@ -301,6 +301,18 @@ async def test_events_that_nobody_hears_are_bounded(channel: Channel) -> None:
     assert sum(field[:1] == b"e" and field[1:].isdigit() for field in fields) == 50
 
 
+async def test_an_event_that_nobody_hears_is_told_no_longer_than_the_channel_is_remembered(channel: Channel) -> None:
+    await channel.opened("a")
+    state = channel.store._keys.channel(channel.client)[1]
+    execute = channel.store._commands.execute
+    await execute(state, "HSET", state, "e1", "connected nonce 0", retry=True)
+    await execute(state, "PEXPIRE", state, 30_000, retry=True)
+    assert len((await channel.store.settle(channel.client))[1]) == 1
+    left = await execute(state, "PTTL", state, retry=True)
+    assert isinstance(left, int)
+    assert 0 < left <= 30_000
+
+
 async def test_nothing_is_left_of_a_channel_for_ever(channel: Channel) -> None:
     await channel.opened("a")
     await channel.send(b"x")
