@@ -26,7 +26,7 @@ from broker.errors import (
 from broker.messages import Entry
 from broker.names import DEFAULT_PROJECT, ProjectName, TopicName, project_of, shown
 from broker.observe import Observer, Silent
-from broker.positions import MAX_EPOCH
+from broker.positions import MAX_EPOCH, Position
 from broker.retention import NODE_RETENTION, effective
 from broker.store.base import ProjectInfo, ProjectLimits, Retention, Store, TopicInfo, Trimmed, Unheard
 from broker.traffic import Traffic
@@ -120,13 +120,12 @@ class Catalog:
         """Raises `UnknownTopic`."""
         return await self._store.topic(topic)
 
-    async def snapshot(self, topic: TopicName) -> tuple[Entry, ...]:
-        """Return the newest message of `topic` that was published to be retained: one or none."""
+    async def snapshot(self, topic: TopicName) -> tuple[Position | None, Entry | None]:
+        """Return the end of a topic that there is, and the newest message up to it that is retained (`Store`)."""
         try:
-            kept = await self._store.snapshot(topic)
+            return await self._store.snapshot(topic)
         except UnknownTopic:
-            return ()
-        return (kept,) if kept else ()
+            return None, None
 
     async def traffic(self, topic: TopicName) -> Traffic:
         """Return what was ever published to `topic`. Raises `UnknownTopic`."""

@@ -195,8 +195,11 @@ class Store(Protocol):
         At least one entry is returned where there is one, whatever `max_bytes` says. Raises `UnknownTopic`.
         """
 
-    async def snapshot(self, topic: TopicName) -> Entry | None:
-        """Return the newest message that was published to be retained, None where there is none. `UnknownTopic`."""
+    async def snapshot(self, topic: TopicName) -> tuple[Position, Entry | None]:
+        """Return the log's end, and the newest message up to it that was published to be retained. `UnknownTopic`.
+
+        Both are of one moment: who goes on from that end misses no later one.
+        """
 
     async def find_time(self, topic: TopicName, time_ms: int) -> Position:
         """Return the place right before the first retained message with publish time >= `time_ms` (or the end)."""

@@ -147,9 +147,10 @@ class MemoryStore(MemorySubscriptions):
             entries.append(Entry(stored.position, stored.time_ms, unpack(stored.envelope)))
         return Page(log.state(), tuple(entries))
 
-    async def snapshot(self, topic: TopicName) -> Entry | None:
-        kept = self._live(topic).snapshot
-        return Entry(kept.position, kept.time_ms, unpack(kept.envelope)) if kept else None
+    async def snapshot(self, topic: TopicName) -> tuple[Position, Entry | None]:
+        log = self._live(topic)
+        kept = log.snapshot
+        return log.state().end, Entry(kept.position, kept.time_ms, unpack(kept.envelope)) if kept else None
 
     async def find_time(self, topic: TopicName, time_ms: int) -> Position:
         log = self._live(topic)

@@ -78,9 +78,9 @@ class RedisStore(RedisSubscriptions):
         reply = await self._ask(scripts.READ, topic, wire.start_id(after), max_entries, max_bytes)
         return Page(wire.read_log_state(reply), tuple(wire.read_entries(reply[3:])))
 
-    async def snapshot(self, topic: TopicName) -> Entry | None:
-        reply = await self._ask(scripts.SNAPSHOT, topic)
-        return next(wire.read_entries(reply), None)
+    async def snapshot(self, topic: TopicName) -> tuple[Position, Entry | None]:
+        epoch, following, *kept = cast("list[bytes]", await self._ask(scripts.SNAPSHOT, topic))
+        return Position(int(epoch), int(following) - 1), next(wire.read_entries(kept), None)
 
     async def find_time(self, topic: TopicName, time_ms: int) -> Position:
         reply = await self._ask(scripts.FIND_TIME, topic, time_ms)

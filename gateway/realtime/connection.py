@@ -10,6 +10,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from secrets import token_urlsafe
 from sys import intern
@@ -26,6 +27,7 @@ from broker.errors import (
 from broker.messages import Entry
 from broker.names import TopicName
 from broker.ports import Placed
+from broker.positions import Recovery
 from broker.publish import PublishRequest
 from broker.rights import Principal
 from broker.store.base import Appended, IdempotencyKey, PublisherSequence
@@ -268,13 +270,18 @@ class Connection(WebSocket):
         self._regulate_requests()
 
     async def _place(self, request: Subscribe) -> None:
-        hub, topic = self._shared.context.hub, request.topic
+        hub, topic, since = self._shared.context.hub, request.topic, request.since
         error: HeadraceError | None = None
+        kept: tuple[Entry, ...] | None = None
         try:
             async with asyncio.timeout(SUBSCRIBE_SECONDS):
-                # Before the place is taken: so the snapshot is never ahead of it.
-                kept = await self._shared.context.catalog.snapshot(topic) if request.snapshot else None
-                await hub.subscribe(self, topic, request.since, placed=partial(self._placed, request.id, kept))
+                if request.snapshot:
+                    end, snapshot = await self._shared.context.catalog.snapshot(topic)
+                    kept = (snapshot,) if snapshot else ()
+                    # From where the snapshot was the newest: what is published until we are placed comes after it.
+                    if since == "now":
+                        since = end or "earliest"
+                await hub.subscribe(self, topic, since, placed=partial(self._placed, request, kept))
         except HeadraceError as refusal:
             error = refusal
         except TimeoutError:
@@ -290,8 +297,10 @@ class Connection(WebSocket):
         self._end_if_forbidden(topic)
         self._resume_requests(topic)
 
-    def _placed(self, id_: RequestId, snapshot: Sequence[Entry] | None, placed: Placed) -> None:
-        self.answer(frames.subscribed(self.dialect, id_, placed, snapshot=snapshot))
+    def _placed(self, request: Subscribe, snapshot: Sequence[Entry] | None, placed: Placed) -> None:
+        if request.since == "now" and placed.recovery is Recovery.COMPLETE:
+            placed = replace(placed, recovery=Recovery.NONE)
+        self.answer(frames.subscribed(self.dialect, request.id, placed, snapshot=snapshot))
 
     def _resume_requests(self, topic: TopicName) -> None:
         """Handle what has waited for a subscribe, up to the next one of the same topic."""

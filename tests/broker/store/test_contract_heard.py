@@ -22,7 +22,7 @@ def to_be_heard(one: AppendRequest) -> AppendRequest:
 
 
 async def snapshot(store: Store) -> tuple[int, str] | None:
-    entry = await store.snapshot(TOPIC)
+    _, entry = await store.snapshot(TOPIC)
     return entry and (entry.position.offset, entry.message.payload.decode())
 
 
@@ -35,9 +35,10 @@ async def test_the_newest_retained_message_is_the_snapshot(store: Store) -> None
     assert await snapshot(store) == (3, "d")
     await put(store, "g")
     assert await snapshot(store) == (3, "d")
-    entry = await store.snapshot(TOPIC)
+    end, entry = await store.snapshot(TOPIC)
     page = await store.read(TOPIC, None, max_entries=10, max_bytes=10**6)
     assert entry == page.entries[3]
+    assert end == page.log.end
 
 
 async def test_a_snapshot_outlives_what_is_trimmed_and_ends_with_its_topic(store: Store) -> None:
