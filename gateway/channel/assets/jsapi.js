@@ -9,6 +9,7 @@
   var PATIENCE_MS = 20000; // of a channel that has never been open; one that has been lives as long as its token
   var AGAIN_MS = 200, AGAIN_MAX_MS = 8000, STEADY_MS = 5000;
   var SHUN_MS = 300000; // a way that failed where a later one went
+  var LINGER_MS = 2000; // the node ends what is closed; a way that breaks first would be waited for
   var shunned = {};
 
   function noop() {}
@@ -45,7 +46,7 @@
           line.frames("[" + event.data + "]");
         };
         socket.onclose = function () {
-          line.lost(0, "");
+          line.lost();
         };
         function stop(isLeaving) {
           // 1000 means that the page leaves; any other code that it comes back.
@@ -66,11 +67,15 @@
         source.onmessage = function (event) {
           line.frames("[" + event.data + "]");
         };
-        source.onerror = function () {
-          line.lost(0, "");
-        };
-        return function () {
+        function shut() {
           source.close();
+        }
+        source.onerror = function () {
+          shut();
+          line.lost();
+        };
+        return function (isLeaving) {
+          later(shut, isLeaving && LINGER_MS);
         };
       }
     },
@@ -89,9 +94,9 @@
           });
         }
         next();
-        return function () {
+        return function (isLeaving) {
           window.clearTimeout(timer);
-          abort();
+          later(abort, isLeaving && LINGER_MS);
         };
       }
     }
@@ -124,11 +129,9 @@
 
     self.readyState = CONNECTING;
     self.expires = 0;
-    self.onopen = handler.onopen || noop;
-    self.onmessage = handler.onmessage || noop;
-    self.onerror = handler.onerror || noop;
-    self.onclose = handler.onclose || noop;
-    self.ongap = handler.ongap || noop;
+    ["onopen", "onmessage", "onerror", "onclose", "ongap"].forEach(function (name) {
+      self[name] = handler[name] || noop;
+    });
 
     // What a page throws is the page's: the channel goes on.
     function call(name, argument) {
@@ -232,7 +235,7 @@
       }
 
       function isLost() {
-        me.lost(0, "");
+        me.lost();
       }
 
       function beat() {
@@ -276,11 +279,12 @@
       me.lost = function (status, description) {
         if (isDone) return;
         drop(false);
-        last = { description: description, code: status };
+        last = { description: description || "", code: status || 0 };
         if (openedAt && Date.now() - openedAt > STEADY_MS) rounds = 0;
-        if (openedAt && !rounds) {
-          again(Math.random() * AGAIN_MS);
-          rounds = 1;
+        // A way that opens and soon breaks, again and again, counts as one that failed.
+        if (openedAt && rounds < 3) {
+          again(Math.random() * AGAIN_MS * Math.pow(2, rounds));
+          rounds += 1;
         } else if (status >= 400 && status < 500 && status !== 408 && status !== 429 && !self.expires) {
           fail(status, description);
         } else {

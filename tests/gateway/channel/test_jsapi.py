@@ -20,7 +20,8 @@ from gateway.channel.settings import Channel
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
-SETTINGS = Channel(hold_seconds=5, gone_seconds=1, lease_seconds=3)
+SETTINGS = Channel(hold_seconds=5, gone_seconds=60, lease_seconds=3)
+"""Who counts as gone has said so."""
 
 WAYS = ["websocket", "sse", "poll"]
 COUNT = 200
@@ -175,26 +176,30 @@ async def test_a_bad_token(chrome: Chromium, site: Site, way: str) -> None:
     assert await noted(page) == [["onerror", 2, error], ["onclose", 3]]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_token_that_times_out_while_the_channel_is_open(chrome: Chromium, site: Site, way: str) -> None:
-    page = await loaded(chrome, site)
-    await opened(page, site.token(minutes=1, ago_s=56), way)
-    await page.until("socket.readyState === 3")
+async def test_a_token_that_times_out_while_the_channel_is_open(chrome: Chromium, site: Site) -> None:
+    pages = [await loaded(chrome, site) for _ in WAYS]
+    for page, way in zip(pages, WAYS, strict=True):
+        await opened(page, site.token(way.encode(), minutes=1, ago_s=54), way)
     error = {"code": 401, "description": "Token+timed+out."}
-    assert await noted(page) == [["onopen", 1], ["onerror", 1, error], ["onclose", 3]]
+    for page in pages:
+        await page.until("socket.readyState === 3")
+        assert await noted(page) == [["onopen", 1], ["onerror", 1, error], ["onclose", 3]]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_new_token_in_time_keeps_it_open(chrome: Chromium, site: Site, way: str) -> None:
-    page = await loaded(chrome, site)
-    await opened(page, site.token(minutes=1, ago_s=56), way)
-    before = await page.evaluate("socket.expires")
-    await page.evaluate(f"socket.refresh('{site.token()}')")
-    await page.until(f"socket.expires > {before}")
-    await page.until(f"Date.now() / 1000 > {before + 1}")
-    await site.send("still here")
-    await got(page, "still here")
-    assert await noted(page) == [["onopen", 1]]
+async def test_a_new_token_in_time_keeps_it_open(chrome: Chromium, site: Site) -> None:
+    pages = [await loaded(chrome, site) for _ in WAYS]
+    clients = [new_client() for _ in WAYS]
+    for page, client, way in zip(pages, clients, WAYS, strict=True):
+        await opened(page, site.token(client, minutes=1, ago_s=54), way)
+        before = await page.evaluate("socket.expires")
+        await page.evaluate(f"socket.refresh('{site.token(client)}')")
+        await page.until(f"socket.expires > {before}")
+    for page, client in zip(pages, clients, strict=True):
+        await page.until(f"Date.now() / 1000 > {before + 1}")
+        await site.send("still here", to=client)
+        await got(page, "still here")
+        assert await noted(page) == [["onopen", 1]]
+    assert await pages[0].evaluate("used") == ["websocket"], "it is the same socket"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -279,23 +284,26 @@ async def test_a_way_that_fails_gives_way_and_nothing_is_lost(chrome: Chromium, 
     await site.send("one")
     await got(page, "one")
     # From now on something on the way refuses every WebSocket.
-    await page.evaluate("window.WebSocket = function () { throw new Error('no'); }; 0")
+    await page.evaluate("window.tries = 0; window.WebSocket = function () { tries += 1; throw new Error('no'); }; 0")
     site.room.evict()
     await site.send("two")
     await got(page, "one", "two")
+    site.room.evict()
     await site.send("three")
     await got(page, "one", "two", "three")
     assert await noted(page) == [["onopen", 1]]
+    assert await page.evaluate("tries") == 1, "it is left alone for a while"
     assert await used(page) == "sse"
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_page_that_is_left_is_gone(chrome: Chromium, site: Site, way: str) -> None:
-    page = await loaded(chrome, site)
-    await opened(page, site.token(), way)
-    await eventually(lambda: site.kinds == ["connected"])
-    await page.evaluate("location.href = 'about:blank'; 0")
-    await eventually(lambda: site.kinds == ["connected", "disconnected"])
+async def test_a_page_that_is_left_is_gone(chrome: Chromium, sites: Sites, way: str) -> None:
+    async with sites(Channel(hold_seconds=5, gone_seconds=1, lease_seconds=3), name="quick") as site:
+        page = await loaded(chrome, site)
+        await opened(page, site.token(), way)
+        await eventually(lambda: site.kinds == ["connected"])
+        await page.evaluate("location.href = 'about:blank'; 0")
+        await eventually(lambda: site.kinds == ["connected", "disconnected"])
 
 
 async def test_a_send_that_nobody_takes_is_told(chrome: Chromium, site: Site) -> None:
