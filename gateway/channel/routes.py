@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-from broker.errors import HeadraceError, InvalidRequest, Unavailable
+from broker.errors import HeadraceError, InvalidRequest, ServerError, Unavailable
 from gateway.asgi import HeaderList, Receive, Scope, Send, headers_of, query_of
 from gateway.channel import wire
 from gateway.channel.answers import JSON, TEXT, answer, refuse
@@ -127,7 +127,11 @@ class Dev:
             return await request.answer(poll.messages[0].data, JSON)
 
         held = self._polls.poll(grant, request.label or UNNAMED, last_id=None, most=1)
-        await hold(self._polls, request, held, write)
+        try:
+            await hold(self._polls, request, held, write)
+        except ServerError:
+            # A page of 2012 takes any error for the end of its channel; after this it asks again.
+            await request.answer()
 
     async def _disconnect(self, request: Request, grant: Grant) -> None:
         await self._polls.close(grant.client_id, request.label or UNNAMED)

@@ -155,3 +155,32 @@ async def test_a_page_outlives_the_engine() -> None:
                 except apiproxy_errors.Error:
                     await asyncio.sleep(0.2)
             assert (await frame(socket))["data"] == "after"
+
+
+async def test_a_page_of_2012_outlives_the_engine() -> None:
+    with nodes.node(env={"HEADRACE_CHANNEL_HOLD_SECONDS": "0.5"}) as node:
+        channel.configure(node.url, node.token)
+        token = await asyncio.to_thread(channel.create_channel, "old page")
+        dev = f"{node.url}/_ah/channel/dev"
+        async with httpx.AsyncClient(timeout=60) as http:
+            client = (await http.get(dev, params={"command": "connect", "channel": token})).text
+            query = {"command": "poll", "channel": token, "client": client}
+            polling = asyncio.create_task(http.get(dev, params=query))
+            await asyncio.sleep(0.2)
+            node.kill_engine()
+            statuses = [(await polling).status_code]
+            ready = asyncio.create_task(asyncio.to_thread(node.await_ready))
+            while not ready.done():
+                statuses.append((await http.get(dev, params=query)).status_code)
+            for _ in range(100):
+                try:
+                    await asyncio.to_thread(channel.send_message, "old page", "after")
+                    break
+                except apiproxy_errors.Error:
+                    await asyncio.sleep(0.2)
+            body = b""
+            while not body:
+                answer = await http.get(dev, params=query)
+                statuses.append(answer.status_code)
+                body = answer.content
+            assert (set(statuses), body) == ({200}, b"after")

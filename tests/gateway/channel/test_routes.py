@@ -8,6 +8,8 @@ import pytest
 from channel_site import QUICK, Site, Sites, read_answer
 from http_node import Node, eventually
 
+from broker.errors import Unavailable
+from broker.store.channels import ChannelStore
 from gateway.channel.routes import hold
 from gateway.channel.settings import Channel, Profile, Second
 
@@ -199,6 +201,20 @@ async def test_an_answer_that_cannot_be_written_is_given_to_the_next_poll(sites:
         await asyncio.sleep(0.02)
         await site.send("kept")
         assert await site.poll(connection) == b"kept"
+
+
+async def test_an_old_page_outlives_a_redis_that_is_away(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable
+
+    connection = await site.connect()
+    with monkeypatch.context() as patched:
+        patched.setattr(ChannelStore, "open", away)
+        assert await raw(site, dev(f"command=poll&channel={site.token()}&client={connection}")) == error(b"200 OK")
+        patched.setattr(ChannelStore, "watch", away)
+        assert await raw(site, dev(f"command=connect&channel={site.token()}")) == error(b"503 Service+unavailable.")
+    await site.send("afterwards")
+    assert await site.poll(connection) == b"afterwards"
 
 
 async def test_a_second_poll_of_a_connection_takes_the_place_of_the_first(sites: Sites) -> None:
