@@ -115,12 +115,13 @@ class Wheel:
         self._buckets.clear()
 
     def _run(self) -> None:
-        self._handle = None
+        # The handle stands until the turn is over: whoever is woken and armed again must not start a second timer
+        # beside this one. Timers would multiply, time would run faster and faster, and all sockets would be overdue.
         try:
             self.turn()
         finally:
-            if self._buckets:
-                self._handle = asyncio.get_running_loop().call_later(self.grain_seconds, self._run)
+            again = asyncio.get_running_loop().call_later(self.grain_seconds, self._run) if self._buckets else None
+            self._handle = again
 
 
 def _wake(timed: Timed) -> None:

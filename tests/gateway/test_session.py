@@ -1,6 +1,7 @@
 """Being counted, being timed, and how bytes leave a socket."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -140,6 +141,21 @@ async def test_a_wheel_turns_by_itself_while_there_is_somebody_to_wake() -> None
         while not sleeper.woken:
             await asyncio.sleep(0.001)
     assert wheel._handle is None
+
+
+async def test_whoever_is_armed_again_when_it_is_woken_starts_no_second_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduled: list[Callable[[], None]] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda _, run: scheduled.append(run) or object())
+    wheel = Wheel(grain_seconds=1)
+    sleepers = [Sleeper(wheel) for _ in range(3)]
+    for sleeper in sleepers:
+        monkeypatch.setattr(sleeper, "on_due", lambda sleeper=sleeper: wheel.arm(sleeper, 0))
+        wheel.arm(sleeper, 0)
+    for turn in range(2, 20):
+        (run,) = scheduled
+        scheduled.clear()
+        run()
+        assert wheel.now == turn
 
 
 # The bucket.
