@@ -92,6 +92,7 @@ class Routes:
         try:
             await self._handler(request)
         except HeadraceError as error:
+            self._services.metrics.refused(error.code)
             await request.refuse(error)
         except Exception:
             log.exception("a request of a channel's page failed")
@@ -149,6 +150,7 @@ class LongPoll:
         try:
             await self._answer(request)
         except HeadraceError as error:
+            self._services.metrics.refused(error.code)
             await request.refuse(error, body=wire.listed([wire.error(told(error))]))
 
     async def _answer(self, request: Request) -> None:

@@ -146,6 +146,12 @@ async def test_sdk_connects(site: Site) -> None:
 # What is ours.
 
 
+@pytest.mark.parametrize("path", ["dev?command=poll&", "poll?"])
+async def test_refusals_are_counted(site: Site, path: str) -> None:
+    await site.get(f"/_ah/channel/{path}channel=bad")
+    assert 'headrace_refusals_total{code="unauthorized"} 1.0' in site.node.context.metrics.text().decode()
+
+
 async def test_a_poll_without_a_connect_connects(site: Site) -> None:
     await site.dev("poll", site.token(), "1")
     await eventually(lambda: site.kinds == ["connected"])
