@@ -1,11 +1,13 @@
 """The blocking client of version 5: set the servers, publish, read the status (contracts/migratorydata 1.1)."""
 
 import ssl
+import threading
 from typing import Self
 
 from headrace import blocking
 from headrace.connector import Refused
 from headrace.errors import ClientClosed, ConnectionFailed, Forbidden, HeadraceError, PublishTimeout, Unauthorized
+from headrace.failover import Server
 from headrace.migratorydata.addresses import parse_servers
 from headrace.migratorydata.constants import Constants
 from headrace.migratorydata.errors import MigratoryDataException
@@ -39,10 +41,12 @@ class MigratoryDataClient(Constants):
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
-        self._token = ""
+        self._token = self._shown = ""
         self._encrypted = False
         self._connect_timeout_s = CONNECT_TIMEOUT_S
+        self._servers: list[Server] = []
         self._native: blocking.Client | None = None
+        self._renewing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<MigratoryDataClient {self._native!r}>"
@@ -56,7 +60,8 @@ class MigratoryDataClient(Constants):
     def set_entitlement_token(self, token: str) -> None:
         """Say who publishes. Where a connection stands, its rights are the new token's once a node has taken it.
 
-        Raises `MigratoryDataException` then (E_ENTITLEMENT_TOKEN); `set_servers` does so else.
+        Where the servers ended it because of the token before, the next publish connects again. Raises
+        `MigratoryDataException` while it stands (E_ENTITLEMENT_TOKEN); `set_servers` does so else.
         """
         native = self._native
         if native is not None:
@@ -82,7 +87,13 @@ class MigratoryDataClient(Constants):
         parsed = parse_servers(servers, encrypted=self._encrypted)
         check_token(self._token)
         self.disconnect()
-        native = blocking.Client(parsed, token=lambda: self._token, name="migratorydata", tls=self._tls).open()
+        self._servers = parsed
+        self._native = self._connected()
+
+    def _connected(self) -> blocking.Client:
+        self._shown = self._token
+        servers, token = self._servers, lambda: self._token
+        native = blocking.Client(servers, token=token, name="migratorydata", tls=self._tls).open()
         try:
             native.connected(timeout=self._connect_timeout_s)
         except HeadraceError as error:
@@ -91,7 +102,17 @@ class MigratoryDataClient(Constants):
         except BaseException:
             native.close(timeout=0)
             raise
-        self._native = native
+        return native
+
+    def _renewed(self, native: blocking.Client) -> blocking.Client:
+        """Return a connection with the token of now in place of one that was ended because of another."""
+        with self._renewing:
+            current = self._native
+            if current is not native or self._token == self._shown:
+                return current or native
+            self._native = self._connected()
+        native.close(timeout=0)
+        return self._native
 
     def publish(self, message: MigratoryDataMessage | None) -> str:
         """Publish one message and return what became of it, one of the five `NOTIFY_PUBLISH_` constants.
@@ -105,7 +126,13 @@ class MigratoryDataClient(Constants):
         if native is None:
             raise MigratoryDataException(MigratoryDataException.E_NOT_CONNECTED, "Call setServers first.")
         try:
+            if isinstance(native.inner.error, Unauthorized):
+                native = self._renewed(native)
             _publish(native, checked)
+        except MigratoryDataException as refused:
+            if refused.code == MigratoryDataException.E_ENTITLEMENT_TOKEN:
+                return self.NOTIFY_PUBLISH_DENIED
+            raise
         except HeadraceError as error:
             if isinstance(error, Refused) and not error.maybe_stored:
                 return self.NOTIFY_PUBLISH_DENIED

@@ -1,5 +1,6 @@
 """The blocking client of version 5 on real nodes: every status, every exception."""
 
+import time
 import uuid
 
 import httpx
@@ -94,3 +95,22 @@ def test_a_token_shows_nowhere(addresses: list[str]) -> None:
         client.set_entitlement_token("some-token")
         client.set_servers(addresses)
         assert "some-token" not in repr(client)
+
+
+def test_a_publisher_whose_token_was_refused_goes_on_with_another(pair: tuple[Node, Node]) -> None:
+    headers, users = pair[0].headers, f"{pair[0].url}/v1/users"
+    body = {"projects": [{"project": "default", "roles": ["publisher"]}]}
+    made = httpx.post(f"{users}/{uuid.uuid4().hex}", headers=headers, json=body).raise_for_status().json()
+    with MigratoryDataClient() as client:
+        client.set_entitlement_token(made["token"])
+        client.set_servers([f"127.0.0.1:{pair[0].port}"])
+        httpx.delete(f"{users}/{made['name']}", headers=headers).raise_for_status()
+        message = MigratoryDataMessage(a_subject(), "1")
+        deadline = time.monotonic() + 30
+        while client.publish(message) != client.NOTIFY_PUBLISH_DENIED or client._native.inner.error is None:  # type: ignore[union-attr]
+            assert time.monotonic() < deadline
+        assert client.publish(message) == client.NOTIFY_PUBLISH_DENIED
+        client.set_entitlement_token("another-token")
+        assert client.publish(message) == client.NOTIFY_PUBLISH_DENIED
+        client.set_entitlement_token("some-token")
+        assert client.publish(message) == NOTIFY_PUBLISH_OK
