@@ -22,6 +22,7 @@ from queue import Empty, SimpleQueue
 
 from gateway.apigateway.outcomes import Broken, IntegrationError, Throttled, TimedOut
 from gateway.apigateway.reports import Reports
+from gateway.options import nearest
 
 THREADS = 64
 """Functions that run at once."""
@@ -67,14 +68,17 @@ def load(handler: str) -> Handler:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        found: object = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except Exception as error:
         # Whatever the operator's module does when it is imported.
         raise ValueError(f"{module} cannot be imported: {type(error).__name__}: {error}") from None
+    found: object = imported
     for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise ValueError(f"{module} has no function {name}")
+        known = [each for each in dir(imported) if not each.startswith("_") and callable(getattr(imported, each, None))]
+        near = nearest(name, known)
+        raise ValueError(f"{module} has no function {name}{f'; did you mean {near}?' if near else ''}")
     return found
 
 

@@ -216,6 +216,7 @@ def test_functions_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ("no_such_module_here:f", "no_such_module_here cannot be imported: ModuleNotFoundError"),
         ("json:f", "json has no function f"),
+        ("json:load_s", r"json has no function load_s; did you mean loads\?"),
         ("json:decoder.f", "json has no function decoder.f"),
         ("json:__name__", "json has no function __name__"),
     ],
