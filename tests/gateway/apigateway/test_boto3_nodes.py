@@ -217,6 +217,27 @@ async def test_a_post_whose_answer_is_lost_is_repeated_and_written_once(
         assert [await heard(websocket), await heard(websocket)] == ["once", "then"]
 
 
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
+async def test_a_post_to_an_owner_that_stands_still_is_repeated_and_written_once(
+    both: list[nodes.Node], mode: str
+) -> None:
+    owner, other = both
+    client = boto(f"{other.url}/prod", retries={"total_max_attempts": 3, "mode": mode})
+    statuses: list[int] = []
+
+    def go_on(response: Any, **_: object) -> None:
+        statuses.append(response[0].status_code)
+        owner.resume()
+
+    client.meta.events.register("needs-retry", go_on)
+    async with opened(owner) as (websocket, connection):
+        owner.pause()
+        await apart(client.post_to_connection, ConnectionId=connection, Data=b"once")
+        await apart(client.post_to_connection, ConnectionId=connection, Data=b"then")
+        assert [await heard(websocket), await heard(websocket)] == ["once", "then"]
+    assert statuses == [503, 200, 200]
+
+
 @contextlib.asynccontextmanager
 async def losing_answers(node: nodes.Node, *, count: int) -> AsyncIterator[int]:
     """Stand before a node, and hang up instead of handing out its first `count` answers; gives the port."""
