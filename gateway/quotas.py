@@ -1,4 +1,5 @@
 """What the configuration says of projects: bounds that hold where a project has none of its own."""
+# ruff: noqa: RUF009 - `option` makes a dataclass field, as `field` does; it is no default value.
 
 from dataclasses import dataclass
 
@@ -21,7 +22,6 @@ class ProjectDefaults:
     retained_bytes: int = option(
         0, "Bytes in all topics of a project, above which its publishes are refused; 0: any number.", least=0
     )
-
     no_subscriber: Unheard = option(
         Unheard.ACCEPT, "A publish to a topic that nobody follows or subscribes to: accept or refuse."
     )

@@ -36,7 +36,13 @@ SCHEMA = {"uuid": "…", "name": "projects/default/schemas/order", "type": "json
 NEW_SCHEMA = {"type": "json", "schema": {"type": "object"}}
 PUSH = {"pushConfig": {"type": "http_endpoint", "pushEndpoint": "https://example.org/in"}}
 METRICS = {"metrics": [{"metric": "topic.number_of_messages", "timeseries": [{"timestamp": "…", "value": 42}]}]}
-LIMITS = {"topics": 100, "subscriptions": 100, "publishPerSecond": 1000, "retainedBytes": None, "noSubscriber": "accept"}
+LIMITS = {
+    "topics": 100,
+    "subscriptions": 100,
+    "publishPerSecond": 1000,
+    "retainedBytes": None,
+    "noSubscriber": "accept",
+}
 EMPTY: dict[str, object] = {}
 
 PAGE = ("pageSize", "pageToken")
