@@ -15,7 +15,7 @@ from typing import Any
 
 from broker.catalog import AutoCreate, CatalogDefaults
 from broker.store.base import Retention
-from gateway.apigateway.settings import ApiGateway
+from gateway.apigateway.configuration.settings import ApiGateway
 from gateway.channel.settings import Channel
 from gateway.checks import contradictions
 from gateway.entitlement import MigratoryData

@@ -10,22 +10,23 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.apigateway import extensions, routes
-from gateway.apigateway.attachments import NodeAttachments
-from gateway.apigateway.backend import Backends, Node
-from gateway.apigateway.connections import ClusterConnections
-from gateway.apigateway.credentials import credentials_of
-from gateway.apigateway.definitions import Api, Ordering
-from gateway.apigateway.endings import Endings
-from gateway.apigateway.endpoint import Endpoint, new_request_id
-from gateway.apigateway.groups import Groups
-from gateway.apigateway.many import Many
-from gateway.apigateway.owners import Owners
+from gateway.apigateway.application.backend import Backends, Node
+from gateway.apigateway.beyond import extensions
+from gateway.apigateway.beyond.groups import Groups
+from gateway.apigateway.beyond.many import Many
+from gateway.apigateway.cluster.attachments import NodeAttachments
+from gateway.apigateway.cluster.connections import ClusterConnections
+from gateway.apigateway.cluster.endings import Endings
+from gateway.apigateway.cluster.owners import Owners
+from gateway.apigateway.cluster.records import KIND
+from gateway.apigateway.cluster.table import Table
+from gateway.apigateway.configuration.definitions import Api, Ordering
+from gateway.apigateway.management import routes
+from gateway.apigateway.management.credentials import credentials_of
+from gateway.apigateway.management.throttle import Throttle
 from gateway.apigateway.ports import Stage
-from gateway.apigateway.records import KIND
-from gateway.apigateway.socket import Deployment
-from gateway.apigateway.table import Table
-from gateway.apigateway.throttle import Throttle
+from gateway.apigateway.sockets.endpoint import Endpoint, new_request_id
+from gateway.apigateway.sockets.socket import Deployment
 from gateway.app import Claim
 from gateway.context import Context
 from gateway.metrics import Metrics

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.apigateway.definitions import Api, AuthorizerSettings, AuthorizerType, Credential, Stage
-from gateway.apigateway.policies import ALL
-from gateway.apigateway.settings import ApiGateway
+from gateway.apigateway.application.policies import ALL
+from gateway.apigateway.configuration.definitions import Api, AuthorizerSettings, AuthorizerType, Credential, Stage
+from gateway.apigateway.configuration.settings import ApiGateway
 from gateway.channel.settings import Channel
 from gateway.checks import MIN_SECRET_KEY_CHARS, MIN_SERVICE_TOKEN_CHARS, contradictions
 from gateway.config import Auth, Config, Limits

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from gateway.apigateway.backend import Backends, Node, StageBackend
-from gateway.apigateway.credentials import Credentials
+from gateway.apigateway.application.backend import Backends, Node, StageBackend
+from gateway.apigateway.configuration.settings import ApiGateway, read_apis, read_credentials
+from gateway.apigateway.management.credentials import Credentials
 from gateway.apigateway.ports import ConnectRequest, Facts, Stage
-from gateway.apigateway.settings import ApiGateway, read_apis, read_credentials
 
 NOW_MS = 1_700_000_000_000
 CONNECTION = "L0SM9cOFvHcCIhw="

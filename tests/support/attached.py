@@ -30,14 +30,14 @@ from cluster.inbox import Inbox
 from cluster.membership import Advertised
 from cluster.node import Node
 from cluster.topology import Topology
-from gateway.apigateway.attachments import NodeAttachments
-from gateway.apigateway.connections import ClusterConnections
-from gateway.apigateway.endings import Endings
-from gateway.apigateway.groups import Groups, Member
-from gateway.apigateway.many import Many
-from gateway.apigateway.owners import Owners
+from gateway.apigateway.beyond.groups import Groups, Member
+from gateway.apigateway.beyond.many import Many
+from gateway.apigateway.cluster.attachments import NodeAttachments
+from gateway.apigateway.cluster.connections import ClusterConnections
+from gateway.apigateway.cluster.endings import Endings
+from gateway.apigateway.cluster.owners import Owners
+from gateway.apigateway.cluster.table import Table
 from gateway.apigateway.ports import Backend, Facts, Framing, Stage
-from gateway.apigateway.table import Table
 
 KEYS = Keys("hr")
 LEASE_SECONDS = 2.0

@@ -16,8 +16,8 @@ import sockets
 
 from broker.errors import HeadraceError, Unauthorized
 from broker.rights import Principal
-from gateway.apigateway.definitions import ApiLimits
-from gateway.apigateway.endpoint import Endpoint, new_request_id
+from gateway.apigateway.configuration.definitions import ApiLimits
+from gateway.apigateway.management.throttle import Throttle
 from gateway.apigateway.ports import (
     Admitted,
     ConnectRequest,
@@ -27,8 +27,8 @@ from gateway.apigateway.ports import (
     Reply,
     Stage,
 )
-from gateway.apigateway.socket import Deployment, Socket
-from gateway.apigateway.throttle import Throttle
+from gateway.apigateway.sockets.endpoint import Endpoint, new_request_id
+from gateway.apigateway.sockets.socket import Deployment, Socket
 from gateway.config import Config, Limits
 from gateway.handshake import Front
 from gateway.metrics import Metrics

@@ -17,21 +17,21 @@ from botocore.credentials import Credentials as BotoCredentials
 from http_node import Node, Served, serving
 
 from broker.errors import Forbidden
-from gateway.apigateway import routes
-from gateway.apigateway.definitions import Api, Credential, Stage
+from gateway.apigateway.application.policies import ALL, Policy
+from gateway.apigateway.cluster.identifiers import place_of
+from gateway.apigateway.configuration.definitions import Api, Credential, Stage
+from gateway.apigateway.configuration.settings import ApiGateway
 from gateway.apigateway.errors import Gone
-from gateway.apigateway.identifiers import place_of
-from gateway.apigateway.policies import ALL, Policy
+from gateway.apigateway.management import routes
+from gateway.apigateway.management.throttle import Throttle
 from gateway.apigateway.ports import Facts, Standing
 from gateway.apigateway.ports import Stage as Within
-from gateway.apigateway.settings import ApiGateway
-from gateway.apigateway.throttle import Throttle
 from gateway.options import Secret
 
 ID = "L0SM9cOFvHcCIhw="
 KEY, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1"
 JS_PACKAGE = "@aws-sdk/client-apigatewaymanagementapi@3"
-JS_SCRIPT = Path(__file__).parents[1] / "gateway" / "apigateway" / "js_sdk.cjs"
+JS_SCRIPT = Path(__file__).parents[1] / "gateway" / "apigateway" / "management" / "js_sdk.cjs"
 CONNECTED_MS, ACTIVE_MS = 1_700_000_000_123, 1_700_000_060_000
 
 

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from gateway.admin.openapi import paths
 from gateway.ams import routes
-from gateway.apigateway import routes as management
-from gateway.apigateway.extensions import Extensions
+from gateway.apigateway.beyond.extensions import Extensions
+from gateway.apigateway.management import routes as management
 
 
 def test_every_placeholder_is_described() -> None:

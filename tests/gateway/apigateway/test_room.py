@@ -12,11 +12,11 @@ from cluster.address import parse_address
 from cluster.bus import Bus
 from cluster.clearing import Ended
 from cluster.topology import Topology
-from gateway.apigateway.endings import Unknown
-from gateway.apigateway.reading import read_api
-from gateway.apigateway.records import KIND, packed
+from gateway.apigateway.cluster.endings import Unknown
+from gateway.apigateway.cluster.records import KIND, packed
+from gateway.apigateway.configuration.reading import read_api
+from gateway.apigateway.configuration.settings import ApiGateway
 from gateway.apigateway.room import Room, build, own_address
-from gateway.apigateway.settings import ApiGateway
 from gateway.options import ConfigError
 from gateway.peers import Peers
 from gateway.peers import build as build_peers

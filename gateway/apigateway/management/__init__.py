@@ -1,0 +1,1 @@
+"""The management API `@connections`: signatures, policies, throttles, routes."""

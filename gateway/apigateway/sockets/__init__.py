@@ -1,0 +1,1 @@
+"""The WebSocket side: handshakes, sockets with their limits and times, error frames."""
