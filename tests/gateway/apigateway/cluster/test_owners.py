@@ -88,6 +88,7 @@ async def test_the_members_are_read_again_after_a_while(valkey: servers.Server) 
     valkey.flush()
     now = 0.0
     async with attached.office(valkey, "a") as a:
+        await eventually(lambda: len(a.node.members) == 1)
         owners = Owners(a.node, monotonic=lambda: now)
         assert list(owners.members().values()) == [a.node.id]
         async with attached.office(valkey, "b") as b:
