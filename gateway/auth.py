@@ -48,6 +48,7 @@ class Authenticator:
         self._bearers = Bearers(accounts, monotonic=monotonic) if accounts else None
         self._set: KeySet | None = None
         self._jwks_url = ""
+        self._entitlement = Entitlement(config.migratorydata)
         self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:
@@ -65,7 +66,6 @@ class Authenticator:
             self._jwks_url = auth.jwks_url
             self._set = KeySet(auth.jwks_url, monotonic=self._monotonic) if auth.jwks_url else None
         self._rules = token_rules(config)
-        self._entitlement = Entitlement(config.migratorydata)
         self._origins = Origins(config.allowed_origins, loopback=config.is_embedded)
         anonymous = Principal(ANONYMOUS_NAME, publish=auth.anonymous_publish, subscribe=auth.anonymous_subscribe)
         self._anonymous = self._entitlement.anonymous(anonymous)

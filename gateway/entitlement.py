@@ -9,15 +9,17 @@ import asyncio
 import hmac
 import importlib
 import logging
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from hashlib import sha256
 
 from broker.errors import HeadraceError, InvalidRequest, Unauthorized, Unavailable
 from broker.rights import Principal, check_patterns
 from gateway.options import Secret, option
+from gateway.threads import DaemonThreads, outcome_of
 
 HOOK_SECONDS = 1.5
 """For the operator's function to judge one token. Clients wait 2 s for a handshake, all told: later is too late."""
@@ -100,8 +102,9 @@ class Entitlement:
         allowed = chosen.entitlement_allow_token if self._mode is Mode.BASIC else None
         self._allowed = _hash(allowed.value) if allowed else None
         self._hook = load_hook(chosen.entitlement_hook) if self._mode is Mode.CUSTOM else None
-        self._threads = ThreadPoolExecutor(HOOK_THREADS, thread_name_prefix="entitlement")
+        self._threads = DaemonThreads(HOOK_THREADS, name="entitlement")
         self._asked = 0
+        self._lock = threading.Lock()
 
     @property
     def asks(self) -> bool:
@@ -125,22 +128,30 @@ class Entitlement:
     async def judge(self, token: str) -> Principal:
         """Have the operator's function judge a token. Raises `Unauthorized`, `Unavailable`."""
         assert self._hook is not None
-        if self._asked >= MAX_ASKED:
-            raise Unavailable("Too many tokens wait to be judged.", retry_ms=RETRY_MS)
-        self._asked += 1
+        self._enter()
+        running = self._threads.submit(partial(outcome_of, self._hook, token))
+        # When the thread is done with it, not when its time is over: until then it holds a thread.
+        running.add_done_callback(lambda _: self._leave())
         try:
             async with asyncio.timeout(HOOK_SECONDS):
-                loop = asyncio.get_running_loop()
-                verdict = await loop.run_in_executor(self._threads, self._hook, token)
+                verdict, error = await asyncio.wrap_future(running)
         except TimeoutError:
             raise Unavailable("The token was not judged in time.", retry_ms=RETRY_MS) from None
-        except Exception as error:
+        if error is not None:
             # Its words may hold the token.
             log.warning("the entitlement hook failed", extra={"error": type(error).__name__})
-            raise Unavailable("The token could not be judged.", retry_ms=RETRY_MS) from None
-        finally:
-            self._asked -= 1
+            raise Unavailable("The token could not be judged.", retry_ms=RETRY_MS)
         return self._read(verdict, token)
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._asked >= MAX_ASKED:
+                raise Unavailable("Too many tokens wait to be judged.", retry_ms=RETRY_MS)
+            self._asked += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._asked -= 1
 
     def _read(self, verdict: object, token: str) -> Principal:
         if verdict is None:

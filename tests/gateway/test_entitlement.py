@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -159,6 +160,20 @@ async def test_a_function_that_takes_too_long_lets_nobody_in(monkeypatch: pytest
     monkeypatch.setattr(sys.modules["hooks_of_this_test"], "judge", slow)
     entitlement = Entitlement(custom())
     with pytest.raises(Unavailable):
+        await entitlement.judge("x")
+    go.set()
+
+
+async def test_a_function_that_goes_on_after_its_time_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "HOOK_SECONDS", 0.01)
+    monkeypatch.setattr(source, "HOOK_THREADS", 1)
+    monkeypatch.setattr(source, "MAX_ASKED", 1)
+    go = threading.Event()
+    monkeypatch.setattr(sys.modules["hooks_of_this_test"], "judge", lambda token: go.wait(10) and None)
+    entitlement = Entitlement(custom())
+    with pytest.raises(Unavailable, match="in time"):
+        await entitlement.judge("x")
+    with pytest.raises(Unavailable, match="Too many"):
         await entitlement.judge("x")
     go.set()
 

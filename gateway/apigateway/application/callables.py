@@ -13,16 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from gateway.apigateway.application.outcomes import Broken, IntegrationError, Throttled, TimedOut
 from gateway.apigateway.application.reports import Reports
 from gateway.options import nearest
+from gateway.threads import DaemonThreads, Outcome, outcome_of
 
 THREADS = 64
 """Functions that run at once."""
@@ -82,58 +81,11 @@ def load(handler: str) -> Handler:
     return found
 
 
-_Outcome = tuple[object, BaseException | None]
-"""What a function has returned, or raised. A future must not be given everything that a function can raise."""
-
-_Job = tuple["Future[_Outcome]", Callable[[], _Outcome]]
-
-
-class DaemonThreads:
-    """At most so many threads, started as they are needed. Unlike the standard pool's, they let the process end.
-
-    A job never raises.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._started = 0
-        self._idle = threading.Semaphore(0)
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-
-    def submit(self, job: Callable[[], _Outcome]) -> "Future[_Outcome]":
-        """Have `job` done, by an idle thread, a new one, or the next that is free. For one thread to call."""
-        future: Future[_Outcome] = Future()
-        self._jobs.put((future, job))
-        if not self._idle.acquire(blocking=False) and self._started < self._most:
-            self._started += 1
-            name = f"apigateway-callable-{self._started}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
-        return future
-
-    def _work(self) -> None:
-        while True:
-            try:
-                given = self._jobs.get_nowait()
-            except Empty:
-                self._idle.release()
-                given = self._jobs.get()
-            if given is None:
-                self._jobs.put(None)
-                return
-            future, job = given
-            if future.set_running_or_notify_cancel():
-                future.set_result(job())
-
-    def close(self) -> None:
-        """Let the threads end once they are idle."""
-        self._jobs.put(None)
-
-
 class Callables:
     """Calls functions. One a node; `close` when it ends."""
 
     def __init__(self, *, threads: int = THREADS, most: int = MAX_CALLS) -> None:
-        self._threads = DaemonThreads(threads)
+        self._threads = DaemonThreads(threads, name="apigateway-callable")
         self._most = most
         self._calls = 0
         self._lock = threading.Lock()
@@ -159,8 +111,8 @@ class Callables:
             raise self._failure(error, context)
         return result
 
-    async def _in_a_thread(self, handler: Handler, event: object, context: LambdaContext, seconds: float) -> _Outcome:
-        running = self._threads.submit(partial(_outcome_of, handler, event, context))
+    async def _in_a_thread(self, handler: Handler, event: object, context: LambdaContext, seconds: float) -> Outcome:
+        running = self._threads.submit(partial(outcome_of, handler, event, context))
         # When the thread is done with it, not when its time is over: until then it holds a thread.
         running.add_done_callback(lambda _: self._leave())
         try:
@@ -202,14 +154,7 @@ def is_async(handler: Handler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
-def _outcome_of(handler: Handler, event: object, context: LambdaContext) -> _Outcome:
-    try:
-        return handler(event, context), None
-    except BaseException as error:
-        return None, error
-
-
-async def _awaited(handler: Handler, event: object, context: LambdaContext, seconds: float) -> _Outcome:
+async def _awaited(handler: Handler, event: object, context: LambdaContext, seconds: float) -> Outcome:
     try:
         async with asyncio.timeout(seconds) as clock:
             return await handler(event, context), None  # type: ignore[misc]
