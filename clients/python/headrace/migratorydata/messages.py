@@ -5,6 +5,7 @@ stands under names that begin with `md-`.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 from headrace.messages import Message
 from headrace.migratorydata.constants import MessageType, QoS
@@ -131,6 +132,26 @@ def attributes_of(message: MigratoryDataMessage) -> dict[str, str]:
     if not message.is_retained():
         attributes[PLAIN] = "1"
     return attributes
+
+
+class Sent(TypedDict):
+    """A message as `headrace.Client.publish` takes it."""
+
+    text: str | None
+    data: bytes | None
+    attributes: dict[str, str]
+    retained: bool
+
+
+def sent(message: MigratoryDataMessage) -> Sent:
+    """Return what a checked message is to Headrace."""
+    content = message.get_content()
+    return {
+        "text": content if isinstance(content, str) else None,
+        "data": content if isinstance(content, bytes) else None,
+        "attributes": attributes_of(message),
+        "retained": message.is_retained(),
+    }
 
 
 def received(message: Message, subject: str, kind: MessageType) -> MigratoryDataMessage:

@@ -11,7 +11,7 @@ from headrace.failover import Server
 from headrace.migratorydata.addresses import parse_servers
 from headrace.migratorydata.constants import Constants
 from headrace.migratorydata.errors import MigratoryDataException
-from headrace.migratorydata.messages import MigratoryDataMessage, attributes_of, check_message
+from headrace.migratorydata.messages import MigratoryDataMessage, check_message, sent
 from headrace.migratorydata.naming import with_camel_case
 from headrace.migratorydata.subjects import topic_of
 from headrace.migratorydata.tokens import check_token
@@ -150,15 +150,8 @@ class MigratoryDataClient(Constants):
 
 
 def _publish(native: blocking.Client, message: MigratoryDataMessage) -> None:
-    content = message.get_content()
-    native.publish(
-        topic_of(message.get_subject(), project=native.subjects_in),
-        text=content if isinstance(content, str) else None,
-        data=content if isinstance(content, bytes) else None,
-        attributes=attributes_of(message),
-        retained=message.is_retained(),
-        timeout=PUBLISH_TIMEOUT_S,
-    )
+    topic = topic_of(message.get_subject(), project=native.subjects_in)
+    native.publish(topic, **sent(message), timeout=PUBLISH_TIMEOUT_S)
 
 
 def _refusal(error: HeadraceError) -> MigratoryDataException:

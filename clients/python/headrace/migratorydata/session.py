@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from headrace.migratorydata.attempts import Attempts
 from headrace.migratorydata.constants import Constants
 from headrace.migratorydata.following import Following, Place, Told
 from headrace.migratorydata.listener import MAX_TOLD, Telling
-from headrace.migratorydata.messages import MigratoryDataMessage, attributes_of, received
+from headrace.migratorydata.messages import MigratoryDataMessage, received, sent
 from headrace.migratorydata.publisher import PUBLISH_TIMEOUT_S, STATUS
 from headrace.migratorydata.subjects import topic_of
 from headrace.outcomes import outcome_of
@@ -201,23 +201,19 @@ class Session:
         if len(self._publishing) >= MAX_PUBLISHING:
             self._tell_published(message, Constants.NOTIFY_PUBLISH_FAILED)
             return
-        work: Coroutine[object, object, None] = self._publish(message)
-        task = self._loop.create_task(work)
+        task = self._loop.create_task(self._publish(message))
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
 
     async def _publish(self, message: MigratoryDataMessage) -> None:
-        content, client = message.get_content(), self._client
+        client = self._client
         deadline = self._loop.time() + PUBLISH_TIMEOUT_S
         try:
             async with asyncio.timeout_at(deadline):
                 await self._connected()
             await client.publish(
                 topic_of(message.get_subject(), project=client.subjects_in),
-                text=content if isinstance(content, str) else None,
-                data=content if isinstance(content, bytes) else None,
-                attributes=attributes_of(message),
-                retained=message.is_retained(),
+                **sent(message),
                 timeout=deadline - self._loop.time(),
             )
             status = Constants.NOTIFY_PUBLISH_OK
@@ -252,30 +248,17 @@ class Session:
     async def _watch_token(self) -> None:
         """Tell when the token is about to expire, and when the cluster takes it no more."""
         expires_s = expiry_of(self._terms.token())
+        patience_s = None if expires_s is None else max(expires_s - RENEW_BEFORE_S - time.time(), 0)
         try:
-            if expires_s is not None:
-                async with asyncio.timeout(max(expires_s - RENEW_BEFORE_S - time.time(), 0)):
+            try:
+                async with asyncio.timeout(patience_s):
                     await self._client.ended()
-            else:
+            except TimeoutError:
+                self._telling.status(Constants.NOTIFY_TOKEN_TO_EXPIRE, Constants.NOTIFY_TOKEN_TO_EXPIRE)
                 await self._client.ended()
-        except TimeoutError:
-            self._telling.status(Constants.NOTIFY_TOKEN_TO_EXPIRE, Constants.NOTIFY_TOKEN_TO_EXPIRE)
         except Unauthorized:
-            self._tell_refused(expires_s)
-            return
+            has_expired = expires_s is not None and time.time() >= expires_s
+            status = Constants.NOTIFY_TOKEN_EXPIRED if has_expired else Constants.NOTIFY_TOKEN_INVALID
+            self._telling.status(status, status)
         except HeadraceError:
             return
-        await self._watch_the_end(expires_s)
-
-    async def _watch_the_end(self, expires_s: float | None) -> None:
-        try:
-            await self._client.ended()
-        except Unauthorized:
-            self._tell_refused(expires_s)
-        except HeadraceError:
-            return
-
-    def _tell_refused(self, expires_s: float | None) -> None:
-        has_expired = expires_s is not None and time.time() >= expires_s
-        status = Constants.NOTIFY_TOKEN_EXPIRED if has_expired else Constants.NOTIFY_TOKEN_INVALID
-        self._telling.status(status, status)
