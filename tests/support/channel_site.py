@@ -3,15 +3,18 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
+import servers
 from http_node import SECRET, Node, Peer, Served, serving
 from websockets.asyncio.client import ClientConnection, connect
 
 from broker.store.channels import ChannelStore
+from broker.store.scripts import ALL
+from cluster.address import parse_address
 from cluster.letters import Request
 from cluster.topology import Topology
 from gateway.channel import room
@@ -19,6 +22,8 @@ from gateway.channel.ports import Presence, Take, always
 from gateway.channel.settings import Channel
 from gateway.channel.tokens import Tokens
 from gateway.realtime import endpoint as realtime
+
+CONNECT_SECONDS = 30.0
 
 
 def new_client() -> bytes:
@@ -129,6 +134,20 @@ QUICK = Channel(hold_seconds=0.05, gone_seconds=1, lease_seconds=3)
 
 
 Sites = Callable[..., AbstractAsyncContextManager[Site]]
+
+
+@asynccontextmanager
+async def commanding(server: servers.Server) -> AsyncIterator[Topology]:
+    """Commands to a Redis, for all sites of a test."""
+    topology = Topology(parse_address(server.url), name="test", scripts=ALL)
+    task = asyncio.create_task(topology.serve())
+    try:
+        await topology.connected(CONNECT_SECONDS)
+        yield topology
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def sites_on(commands: Topology) -> Sites:

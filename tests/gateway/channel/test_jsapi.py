@@ -1,7 +1,6 @@
 """Our own script in Chromium, over each of its ways (contracts/channel 6)."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,11 +10,8 @@ import pytest
 import pytest_asyncio
 import servers
 from browser import Chromium, Page
-from channel_site import Site, Sites, new_client, sites_on
+from channel_site import Site, Sites, commanding, new_client, sites_on
 
-from broker.store.scripts import ALL
-from cluster.address import parse_address
-from cluster.topology import Topology
 from gateway.channel.settings import Channel
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -64,13 +60,8 @@ NOTE = """(function () {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sites(valkey: servers.Server) -> AsyncIterator[Sites]:
-    topology = Topology(parse_address(valkey.url), name="test", scripts=ALL)
-    task = asyncio.create_task(topology.serve())
-    await topology.connected(PATIENCE_SECONDS)
-    yield sites_on(topology)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    async with commanding(valkey) as commands:
+        yield sites_on(commands)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

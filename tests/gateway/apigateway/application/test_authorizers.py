@@ -1,23 +1,21 @@
 """Authorizers against real back ends, functions, tokens and signatures."""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
 import pytest
-from application import ARN, NOW_MS, Functions, allowing, functions, request
+from application import ARN, NOW_MS, Functions, allowing, request
 from botocore import auth
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as Keys
-from receiver import Answer, Receiver, answering, hanging, hanging_up, receiving
+from receiver import Answer, Receiver, answering, hanging, hanging_up
 
 from broker.errors import Expired, Unauthorized, Unavailable
 from gateway.apigateway.application.authorizers import IamAuthorizer, JwtAuthorizer, RequestAuthorizer
-from gateway.apigateway.application.callables import Callables
-from gateway.apigateway.application.callbacks import callbacks
 from gateway.apigateway.application.grants import Grant, Refused
 from gateway.apigateway.application.integrations import Services
 from gateway.apigateway.configuration.definitions import AuthorizerSettings, AuthorizerType, Stage
@@ -27,26 +25,6 @@ from gateway.apigateway.ports import ConnectRequest
 from gateway.options import Secret
 
 STAGE = Stage(name="prod", path="/prod", variables={"a": "b"})
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    made = Services(Callables(threads=2), callbacks(now_ms=lambda: NOW_MS))
-    yield made
-    made.callables.close()
-    await made.callbacks.close()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as one:
-        yield one
-
-
-@pytest.fixture
-def application() -> Iterator[Functions]:
-    with functions() as made:
-        yield made
 
 
 def behind_http(services: Services, receiver: Receiver, **members: Any) -> RequestAuthorizer:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +16,10 @@ from application import (
     Functions,
     allowing,
     backend,
-    functions,
     node,
     request,
 )
-from receiver import Answer, Receiver, answering, hanging, hanging_up, receiving
+from receiver import Answer, Receiver, answering, hanging, hanging_up
 
 from gateway.apigateway.application import events
 from gateway.apigateway.application.backend import Backends, StageBackend
@@ -32,18 +30,6 @@ from gateway.options import ConfigError
 
 OK = {"statusCode": 200}
 MOCK = {"type": "mock"}
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as one:
-        yield one
-
-
-@pytest.fixture
-def application() -> Iterator[Functions]:
-    with functions() as made:
-        yield made
 
 
 def route(handler: str, **members: object) -> dict[str, object]:

@@ -6,7 +6,7 @@ import hmac
 from collections.abc import AsyncIterator
 
 import pytest
-from receiver import Receiver, answering, hanging, hanging_up, receiving
+from receiver import Receiver, answering, hanging, hanging_up
 
 from gateway.apigateway.application.callbacks import Callbacks, callbacks, signature
 from gateway.apigateway.application.outcomes import Broken, TimedOut, Unreached
@@ -14,12 +14,6 @@ from gateway.options import Secret
 from gateway.outgoing import Reply
 
 NOW_MS = 1_700_000_000_999
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as one:
-        yield one
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Integrations by their type: what a back end is sent, and what its answer becomes."""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from application import FACTS, MESSAGE, NOW_MS, REQUEST, Functions, functions
-from receiver import Receiver, answering, hanging, hanging_up, receiving
+from application import FACTS, MESSAGE, NOW_MS, REQUEST, Functions
+from receiver import Receiver, answering, hanging, hanging_up
 
 from gateway.apigateway.application import events
 from gateway.apigateway.application.callables import Callables
@@ -16,26 +16,6 @@ from gateway.apigateway.application.mapping import read_parameters, read_templat
 from gateway.apigateway.application.outcomes import Broken, Outcome, Throttled, TimedOut, Unreached
 from gateway.apigateway.configuration.definitions import ApiLimits, Integration, IntegrationType, Stage
 from gateway.options import Secret
-
-
-@pytest.fixture
-async def services() -> AsyncIterator[Services]:
-    made = Services(Callables(threads=2), callbacks(now_ms=lambda: NOW_MS))
-    yield made
-    made.callables.close()
-    await made.callbacks.close()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as one:
-        yield one
-
-
-@pytest.fixture
-def application() -> Iterator[Functions]:
-    with functions() as made:
-        yield made
 
 
 def invoker(services: Services, *, variables: Mapping[str, str] | None = None, **members: Any) -> Invoker:
