@@ -99,7 +99,7 @@ async def got(page: Page, *messages: str) -> None:
 
 
 async def test_a_dead_way_is_found_out(page: Page, site: Site) -> None:
-    await page.evaluate("faster(50)")
+    await page.evaluate("faster(10)")
     await opened(page, site, "websocket")
     await page.evaluate("made[0].dead = true")
     await site.send("one")
